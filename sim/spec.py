@@ -1,0 +1,50 @@
+"""The base of every part of a scenario: frozen, strict about keys, finite about numbers."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Spec(BaseModel):
+    """A frozen table of a scenario whose unknown keys are errors naming the nearest known key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise PydanticCustomError("unknown_key", "{reason}", {"reason": _unknown(key, cls)})
+        return data
+
+
+def _unknown(key: object, spec: type[BaseModel]) -> str:
+    known = list(spec.model_fields)
+    nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return f"unknown key {str(key)!r}; {hint}(known here: {', '.join(known)})"
+
+
+def describe_errors(error: ValidationError) -> str:
+    """The problems pydantic found, on one line, each with the key's full path and the value given."""
+    return "; ".join(_describe(dict(problem)) for problem in error.errors(include_url=False))
+
+
+def _describe(problem: dict[str, Any]) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    at = f"{path}: " if path else ""
+    given = problem.get("input")
+    named = problem["type"] in {"unknown_key", "missing", "value_error"} or isinstance(given, dict)
+    return at + message + ("" if named else f", got {given!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,6 +16,11 @@ class Constant(Spec):
 
     kind: Literal["constant"]
     mean_s: NonNegative
+
+    @property
+    def cv(self) -> float:
+        """The coefficient of variation: 0."""
+        return 0.0
 
 
 class Uniform(Spec):
@@ -29,12 +36,27 @@ class Uniform(Spec):
             raise ValueError(f"high_s must be at least low_s = {self.low_s}, got {self.high_s}")
         return self
 
+    @property
+    def mean_s(self) -> float:
+        """The mean, seconds."""
+        return (self.low_s + self.high_s) / 2
+
+    @property
+    def cv(self) -> float:
+        """The coefficient of variation (standard deviation / mean)."""
+        return (self.high_s - self.low_s) / math.sqrt(12) / self.mean_s if self.mean_s else 0.0
+
 
 class Exponential(Spec):
     """Exponential with mean `mean_s`: memoryless, cv = 1."""
 
     kind: Literal["exponential"]
     mean_s: Positive
+
+    @property
+    def cv(self) -> float:
+        """The coefficient of variation: 1."""
+        return 1.0
 
 
 class LogNormal(Spec):
@@ -66,6 +88,16 @@ class Empirical(Spec):
 
     kind: Literal["empirical"]
     values_s: Annotated[tuple[NonNegative, ...], Field(min_length=1, strict=False)]
+
+    @property
+    def mean_s(self) -> float:
+        """The mean of the observed values, seconds."""
+        return statistics.fmean(self.values_s)
+
+    @property
+    def cv(self) -> float:
+        """The coefficient of variation of the observed values (population)."""
+        return statistics.pstdev(self.values_s) / self.mean_s if self.mean_s else 0.0
 
 
 DistributionSpec = Annotated[

@@ -302,7 +302,7 @@ def scenario_from(document: dict[str, Any], base_dir: Path | None = None, source
     try:
         return Scenario.model_validate(document, context={"base_dir": base_dir})
     except ValidationError as error:
-        raise ScenarioError(f"{source}: {describe_errors(error)}") from None
+        raise ScenarioError(f"{source}: {describe_errors(error, document)}") from None
 
 
 def preset_names() -> list[str]:

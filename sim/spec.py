@@ -36,15 +36,28 @@ def _unknown(key: object, spec: type[BaseModel]) -> str:
     return f"unknown key {str(key)!r}; {hint}(known here: {', '.join(known)})"
 
 
-def describe_errors(error: ValidationError) -> str:
-    """The problems pydantic found, on one line, each with the key's full path and the value given."""
-    return "; ".join(_describe(dict(problem)) for problem in error.errors(include_url=False))
+def describe_errors(error: ValidationError, document: Any) -> str:
+    """The problems pydantic found in `document`, on one line, each with its key's path and the value given."""
+    return "; ".join(_describe(dict(problem), document) for problem in error.errors(include_url=False))
 
 
-def _describe(problem: dict[str, Any]) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
+def _describe(problem: dict[str, Any], document: Any) -> str:
+    path = _path_in(document, problem["loc"])
     message = str(problem["msg"]).removeprefix("Value error, ")
-    at = f"{path}: " if path else ""
     given = problem.get("input")
     named = problem["type"] in {"unknown_key", "missing", "value_error"} or isinstance(given, dict)
-    return at + message + ("" if named else f", got {given!r}")
+    return (f"{path}: " if path else "") + message + ("" if named else f", got {given!r}")
+
+
+def _path_in(document: Any, location: tuple[str | int, ...]) -> str:
+    """The dotted path of a problem, without the union tags pydantic puts between the user's own keys."""
+    path: list[str] = []
+    node = document
+    for position, part in enumerate(location):
+        inside = isinstance(node, dict) and part in node
+        if inside or isinstance(part, int):
+            node = node[part]
+        elif position < len(location) - 1 or (isinstance(node, dict) and node.get("kind") == part):
+            continue
+        path.append(str(part))
+    return ".".join(path)

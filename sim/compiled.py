@@ -1,0 +1,53 @@
+"""The one way hookbench compiles: Numba without fast-math, cached on disk under a hash of the sources.
+
+Numba's own cache does not notice a change in a callee that lives in another file, so a result could
+come from stale code. The cache directory is therefore named by a digest of every file that holds
+compiled code: a change anywhere is a new directory.
+
+No fast-math: the scalars here are called one by one from the SimPy models and inlined into the
+kernels, and both must yield the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+_PACKAGE = Path(__file__).parent
+_SOURCES = ("compiled.py", "randomness.py", "distributions.py", "policies.py", "workload.py", "kernels/*.py")
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _sources_digest() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for pattern in _SOURCES:
+        for path in sorted(_PACKAGE.glob(pattern)):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_root() -> Path:
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    return Path(chosen) if chosen else _PACKAGE.parent / ".cache" / "numba"
+
+
+CACHE_DIR = _cache_root() / _sources_digest()
+numba.config.CACHE_DIR = str(CACHE_DIR)
+
+
+def is_cached(kernel: str) -> bool:
+    """Whether the kernel of this name was compiled before, for exactly these sources."""
+    return any(CACHE_DIR.glob(f"**/*.{kernel}-*.nbi"))
+
+
+def jit(function: Function) -> Function:
+    """Compile `function` at its first call, without the interpreter lock and without fast-math."""
+    compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    return compiled

@@ -1,0 +1,167 @@
+"""What the load generator saw: one row a scheduled request, in raw int64 µs.
+
+Two latencies stand side by side. *Corrected* runs from the intended time and is the one to
+believe; *uncorrected* runs from the moment the request really left, as most tools report it, and
+hides every stall that also held up the sending. Merging several processes is concatenation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from hdrh.histogram import HdrHistogram
+
+from loadtest.schedule import IntArray
+from sim.errors import VoidRun
+
+BoolArray = npt.NDArray[np.bool_]
+
+UNSENT, TIMED_OUT, REFUSED, BROKEN = 0, -1, -2, -3
+"""Values of `status` that are not HTTP statuses: never sent, no answer in time, no connection,
+and a connection that broke or spoke something other than HTTP."""
+
+STATUS_WORDS = {
+    UNSENT: "never sent",
+    TIMED_OUT: "timed out",
+    REFUSED: "connection refused",
+    BROKEN: "connection broken",
+}
+
+MISSING = -1
+"""The value of a time that never came."""
+
+HIGHEST_US = 3_600_000_000
+"""The histograms cover 1 µs to one hour with 3 significant figures."""
+
+
+class HistogramOverflow(VoidRun):
+    """A latency lies outside the histogram's range; counting on without it would hide it."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The requests of a run, ordered by index; all arrays have one length.
+
+    Attributes:
+        index: the request's number in the schedule.
+        intended_us, sent_us, done_us: monotonic time in µs, `MISSING` where it never came.
+        status: the HTTP status or one of UNSENT, TIMED_OUT, REFUSED, BROKEN.
+        response_bytes: size of the response body.
+        queued: 1 where every sender was busy when the request was due, so that it had to wait.
+    """
+
+    index: IntArray
+    intended_us: IntArray
+    sent_us: IntArray
+    done_us: IntArray
+    status: IntArray
+    response_bytes: IntArray
+    queued: IntArray
+
+    @classmethod
+    def scheduled(cls, index: IntArray, intended_us: IntArray) -> Samples:
+        """Room for the answers of requests not yet sent."""
+        count = index.size
+        missing = np.full((2, count), MISSING, dtype=np.int64)
+        nothing = np.zeros((3, count), dtype=np.int64)
+        return cls(index.copy(), intended_us.copy(), *missing, *nothing)
+
+    @property
+    def sent(self) -> BoolArray:
+        """Which requests left."""
+        left: BoolArray = self.sent_us != MISSING
+        return left
+
+    @property
+    def acknowledged(self) -> BoolArray:
+        """Which requests were answered with a success (2xx, or 304 to a conditional GET)."""
+        good: BoolArray = ((self.status >= 200) & (self.status < 300)) | (self.status == 304)
+        return good
+
+    @property
+    def corrected_us(self) -> IntArray:
+        """Intended time to answer, of the acknowledged requests."""
+        chosen = self.acknowledged
+        return self.done_us[chosen] - self.intended_us[chosen]
+
+    @property
+    def uncorrected_us(self) -> IntArray:
+        """Real send time to answer, of the acknowledged requests."""
+        chosen = self.acknowledged
+        return self.done_us[chosen] - self.sent_us[chosen]
+
+    @property
+    def lag_us(self) -> IntArray:
+        """How much later than intended each sent request left."""
+        return self.sent_us[self.sent] - self.intended_us[self.sent]
+
+    @property
+    def generator_lag_us(self) -> IntArray:
+        """The lag of those requests that found a free sender: what the generator itself is to blame for.
+
+        The others waited because the server held every sender; their wait is the server's doing.
+        """
+        chosen = self.sent & (self.queued == 0)
+        lag: IntArray = self.sent_us[chosen] - self.intended_us[chosen]
+        return lag
+
+    def failures(self) -> dict[str, int]:
+        """How often each kind of failure was seen, e.g. ``{"HTTP 503": 12, "timed out": 3}``."""
+        failed = self.status[self.sent & ~self.acknowledged]
+        kinds, counts = np.unique(failed, return_counts=True)
+        words = [STATUS_WORDS.get(int(kind), f"HTTP {int(kind)}") for kind in kinds]
+        # A request that left but was still open at the end keeps status UNSENT: call it what it is.
+        words = ["unanswered at the end" if word == STATUS_WORDS[UNSENT] else word for word in words]
+        return dict(zip(words, (int(count) for count in counts), strict=True))
+
+    def save(self, path: Path) -> None:
+        """Write an `.npz`; whole or not at all."""
+        unfinished = path.with_name(path.name + ".part")
+        with unfinished.open("wb") as stream:
+            np.savez(stream, **self.__dict__)
+        unfinished.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Samples:
+        """Read what `save` wrote."""
+        with np.load(path) as arrays:
+            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+
+
+def merge(parts: Iterable[Samples]) -> Samples:
+    """The samples of several processes as one, ordered by index: the same number in as out.
+
+    Raises:
+        ValueError: two parts hold the same index.
+    """
+    parts = list(parts)
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in Samples.__dataclass_fields__
+    }
+    order = np.argsort(columns["index"], kind="stable")
+    merged = Samples(**{name: column[order] for name, column in columns.items()})
+    repeated = merged.index[1:][np.diff(merged.index) == 0]
+    if repeated.size:
+        raise ValueError(f"request {int(repeated[0])} was recorded by two processes")
+    return merged
+
+
+def histogram(values_us: IntArray) -> HdrHistogram:
+    """An HDR histogram of latencies in µs (1 µs to 1 h, 3 significant figures).
+
+    `record_value` answers an out-of-range value with False and forgets it; here that is an error.
+
+    Raises:
+        HistogramOverflow: a value is negative or above `HIGHEST_US`.
+    """
+    counts = HdrHistogram(1, HIGHEST_US, 3)
+    for value, count in zip(*np.unique(values_us, return_counts=True), strict=True):
+        recorded = int(value) <= HIGHEST_US and counts.record_value(int(value), int(count))
+        if not recorded:
+            raise HistogramOverflow(f"a latency of {int(value)} µs is outside 0 to {HIGHEST_US} µs")
+    assert counts.get_total_count() == values_us.size
+    return counts

@@ -1,0 +1,332 @@
+"""The open loop under Locust: one dispatcher a process, Locust's users as its pool of senders.
+
+The dispatcher walks the schedule and hands each request, at its intended time, to a free user; a
+request that finds every user busy waits in line, which shows as lag and in `Samples.queued` and is
+never dropped. Bodies are built and signed ahead: before the first request leaves, as many as fit in
+`AHEAD_BYTES`, later ones in the gaps between sends, so that the hot path only sends. Locust is told
+the latency from the intended time; raw µs go to `loadtest.recorder`.
+
+Under `hookbench` the schedule comes from the folder named in HOOKBENCH_PLAN, and the samples go back
+there. With plain Locust the command-line options below draw one from a scenario.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import gevent
+import numpy as np
+from gevent.event import Event
+from gevent.queue import SimpleQueue
+from geventhttpclient.client import HTTPClientPool
+from locust import FastHttpUser, events, task
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.runners import MasterRunner, Runner, WorkerRunner
+
+from loadtest.contract import now_us
+from loadtest.recorder import BROKEN, MISSING, REFUSED, TIMED_OUT, Samples
+from loadtest.scenarios.alarm import Alarm
+from loadtest.schedule import DEFAULT_POOL_SIZE, PLAN_VARIABLE, Plan, event_schedule, scheduled_scenario
+from sim.errors import HookbenchError
+
+AHEAD_BYTES = 64_000_000
+BUILD_GAP_US = 400
+"""Build in a gap only when it is several times longer than building takes (about 50 µs)."""
+
+DRAIN_GRACE_S = 5.0
+LEAD_IN_S = 0.25
+
+logger = logging.getLogger(__name__)
+
+
+class Prepared(NamedTuple):
+    """A request ready to leave."""
+
+    method: str
+    path: str
+    body: bytes | None
+    headers: dict[str, str]
+
+
+Builder = Callable[[int, int], Prepared]
+"""From a request's index and its intended time (µs on the run's clock) to the request."""
+
+
+class OpenLoop:
+    """An arm's open loop in this process.
+
+    Args:
+        arm: its name, also shown in Locust's statistics.
+        builder: makes the function that builds one request, given the plan and the origin (µs).
+        path: the request path used without a plan.
+    """
+
+    def __init__(self, arm: str, builder: Callable[[Plan, int], Builder], path: str) -> None:
+        self.arm = arm
+        self._make_builder = builder
+        self._path = path
+        self._folder: Path | None = None
+        self._plan: Plan | None = None
+        self._queue: SimpleQueue[int] = SimpleQueue()
+        self._finished = Event()
+        self._done = 0
+        self._dispatcher: gevent.Greenlet | None = None
+        for event, listener in (
+            (events.init_command_line_parser, self._add_options),
+            (events.init, self._set_up),
+            (events.spawning_complete, self._start),
+            (events.test_stop, self._stop),
+        ):
+            event.add_listener(listener)  # type: ignore[no-untyped-call]
+
+    # -- what Locust calls ---------------------------------------------------------------------
+
+    def _add_options(self, parser: LocustArgumentParser, **_: object) -> None:
+        group = parser.add_argument_group("hookbench schedule (without HOOKBENCH_PLAN)")
+        group.add_argument("--scenario", default="shop-orders", help="preset or TOML file of the event list")
+        group.add_argument(
+            "--rate-per-s", type=float, default=0.0, help="Poisson at this rate instead; 0: no"
+        )
+        group.add_argument("--duration-s", type=float, default=0.0, help="seconds to run; 0: at most 30")
+        group.add_argument("--seed", type=int, default=1, help="seed of the event list")
+        group.add_argument("--samples", default="", help="write raw samples to this .npz file")
+
+    def _set_up(self, environment: Environment, **_: object) -> None:
+        assert environment.parsed_options is not None
+        assert environment.runner is not None
+        self.environment, self.options = environment, environment.parsed_options
+        self.runner: Runner = environment.runner
+        # The users are the pool: one is Locust's default, and too few for anything.
+        if self.options.num_users is None:
+            self.options.num_users = DEFAULT_POOL_SIZE
+            self.options.spawn_rate = float(DEFAULT_POOL_SIZE)
+        if isinstance(self.runner, MasterRunner):
+            return
+        try:
+            self._folder = Path(os.environ[PLAN_VARIABLE]) if PLAN_VARIABLE in os.environ else None
+            if self._folder:
+                self._plan = Plan.read(self._folder)
+                self._make_builder(self._plan, 0)  # a missing secret shows now, not with the first request
+            elif self.options.headless:
+                self._plan = self._plan_from_options()
+        except HookbenchError as error:
+            raise SystemExit(f"{self.arm}: {error}") from None
+
+    def _plan_from_options(self) -> Plan:
+        from sim.scenario import load_scenario  # noqa: PLC0415 - only without a plan
+
+        options = self.options
+        scenario = scheduled_scenario(
+            load_scenario(options.scenario), options.rate_per_s or None, options.duration_s or None
+        )
+        plan = Plan(
+            run_id=f"{time.time_ns():x}",
+            arm=self.arm,
+            path=self._path,
+            offsets_us=event_schedule(scenario, options.seed),
+            payload_bytes=scenario.workload.payload_bytes,
+            timeout_s=scenario.webhook.timeout_s,
+        )
+        self._make_builder(plan, 0)
+        return plan
+
+    def _start(self, **_: object) -> None:
+        if isinstance(self.runner, MasterRunner) or self._dispatcher is not None:
+            return
+        try:
+            self._plan = self._plan or self._plan_from_options()
+        except HookbenchError as error:
+            logger.error("%s: %s", self.arm, error)
+            gevent.spawn(self.runner.quit)
+            return
+        self._dispatcher = gevent.spawn(self._run, self._plan)
+        self._dispatcher.link_exception(self._fail)
+
+    def _fail(self, dispatcher: gevent.Greenlet) -> None:
+        logger.error("the dispatcher died: %r", dispatcher.exception)
+        self.environment.process_exit_code = 1
+        gevent.spawn(self.runner.quit)
+
+    def _stop(self, **_: object) -> None:
+        if self._dispatcher is None:
+            return
+        self._report(finished=self._finished.is_set())
+        if self._dispatcher is not gevent.getcurrent():
+            self._dispatcher.kill(block=False)
+        self._dispatcher = None
+        if self._folder is None:
+            self._plan = None  # the web UI may start another test with other options
+
+    # -- the dispatcher ------------------------------------------------------------------------
+
+    def _run(self, plan: Plan) -> None:
+        runner = self.runner
+        worker = runner.worker_index if isinstance(runner, WorkerRunner) else 0
+        workers = (self.options.processes or 1) if isinstance(runner, WorkerRunner) else 1
+        share = plan.share(worker, workers)
+        origin_us = now_us() + self._lead_in_us(plan, share.size)
+        self._worker = worker
+        self._origin_us = origin_us
+        self.samples = Samples.scheduled(share, origin_us + plan.offsets_us[share])
+        self._indices: list[int] = share.tolist()
+        self._intended: list[int] = self.samples.intended_us.tolist()
+        self._stock: dict[int, Prepared] = {}
+        self._build = self._make_builder(plan, origin_us)
+        self._finished.clear()
+        self._done = 0
+        self._write_status(finished=False)
+        self._dispatch(max(256, AHEAD_BYTES // max(plan.payload_bytes, 500)))
+        self._finished.wait(timeout=plan.timeout_s + DRAIN_GRACE_S)
+        if self._done == len(self._intended):
+            self._finished.set()
+        self._cpu_s = time.process_time() - self._cpu_before_s
+        if self.options.headless:
+            runner.quit()
+        else:
+            runner.stop()
+
+    def _lead_in_us(self, plan: Plan, count: int) -> int:
+        """Time to build what is built ahead: measured on a few, doubled because the machine is shared."""
+        build = self._make_builder(plan, 0)
+        trial = min(count, 64)
+        started = now_us()
+        for index in range(trial):
+            build(index, started)
+        each_us = (now_us() - started) / max(trial, 1)
+        ahead = min(count, max(256, AHEAD_BYTES // max(plan.payload_bytes, 500)))
+        return int(2 * each_us * ahead + LEAD_IN_S * 1e6)
+
+    def _dispatch(self, ahead: int) -> None:
+        intended, count, built = self._intended, len(self._intended), 0
+        pool_size = max(1, self.runner.user_count)
+        alarm = Alarm()
+        settled = False
+        self._cpu_before_s = time.process_time()
+        try:
+            for position, due_us in enumerate(intended):
+                while (wait_us := due_us - now_us()) > 0:
+                    if built < min(count, position + ahead) and wait_us > BUILD_GAP_US:
+                        self._stock[built] = self._build(self._indices[built], intended[built])
+                        built += 1
+                        gevent.sleep(0)
+                        continue
+                    if not settled:
+                        # A collection over thousands of bodies would hold up the sends it falls among.
+                        gc.collect()
+                        gc.freeze()
+                        settled = True
+                        self._cpu_before_s = time.process_time()
+                        continue
+                    alarm.sleep_until(due_us)
+                built = max(built, position + 1)
+                if position - self._done >= pool_size:
+                    self.samples.queued[position] = 1
+                self._queue.put(position)
+        finally:
+            alarm.close()
+
+    # -- the senders ---------------------------------------------------------------------------
+
+    def serve(self, user: OpenLoopUser) -> None:
+        """What each user does for the whole run: take the next due request and send it."""
+        while True:
+            self._send(user, self._queue.get())
+
+    def _send(self, user: OpenLoopUser, position: int) -> None:
+        samples = self.samples
+        intended_us = self._intended[position]
+        request = self._stock.pop(position, None) or self._build(self._indices[position], intended_us)
+        samples.sent_us[position] = now_us()
+        with user.client.request(
+            request.method,
+            request.path,
+            name=self.arm,
+            data=request.body,  # type: ignore[arg-type]  # bytes are documented and sent as they are
+            headers=request.headers,
+            catch_response=True,
+        ) as response:
+            done_us = now_us()
+            status = response.status_code or _failure_status(response.error)
+            samples.status[position] = status
+            samples.done_us[position] = done_us
+            samples.response_bytes[position] = response.request_meta["response_length"]
+            response.request_meta["response_time"] = (done_us - intended_us) / 1000.0
+        self._done += 1
+        if self._done == len(self._intended):
+            self._finished.set()
+
+    # -- afterwards ----------------------------------------------------------------------------
+
+    def _report(self, *, finished: bool) -> None:
+        samples = self.samples
+        if self._folder is not None:
+            samples.save(self._folder / f"samples-{self._worker}.npz")
+            self._write_status(finished=finished)
+        elif self.options.samples:
+            samples.save(Path(self.options.samples))
+        if self._folder is None and samples.corrected_us.size:
+            for name, values in (
+                ("latency from the intended time", samples.corrected_us),
+                ("the same uncorrected, from the real send", samples.uncorrected_us),
+                ("schedule lag", samples.lag_us),
+            ):
+                p50, p99, top = np.percentile(values, (50, 99, 100)) / 1000.0
+                logger.info("%s: p50 %.2f ms, p99 %.2f ms, max %.2f ms", name, p50, p99, top)
+
+    def _write_status(self, *, finished: bool) -> None:
+        if self._folder is None:
+            return
+        status = {
+            "origin_us": self._origin_us,
+            "last_us": self._intended[-1] if self._intended else MISSING,
+            "finished": finished,
+            "cpu_s": getattr(self, "_cpu_s", None),
+            "pid": os.getpid(),
+        }
+        path = self._folder / f"generator-{self._worker}.json"
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(json.dumps(status), encoding="utf-8")
+        unfinished.replace(path)
+
+
+def _failure_status(error: BaseException | None) -> int:
+    if isinstance(error, ConnectionRefusedError):
+        return REFUSED
+    if isinstance(error, TimeoutError):
+        return TIMED_OUT
+    return BROKEN
+
+
+class OpenLoopUser(FastHttpUser):
+    """A sender: one greenlet of the pool.
+
+    All senders of a process share their kept-alive connections, the last used first, so that few
+    idle connections grow old enough for the server to close.
+    """
+
+    abstract = True
+    open_loop: OpenLoop
+
+    def __init__(self, environment: Environment) -> None:
+        plan = type(self).open_loop._plan
+        if type(self).client_pool is None:
+            timeout_s = plan.timeout_s if plan else 10.0
+            type(self).client_pool = HTTPClientPool(
+                concurrency=10_000,
+                connection_timeout=timeout_s,
+                network_timeout=timeout_s,
+            )
+        super().__init__(environment)
+
+    @task
+    def send(self) -> None:
+        """Serve the open loop until the test stops."""
+        self.open_loop.serve(self)

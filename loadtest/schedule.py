@@ -1,0 +1,204 @@
+"""Intended send times, decided before the first request leaves: the open loop.
+
+A closed-loop client waits for a slow answer before it sends again, and so under-samples exactly
+the slow periods ("coordinated omission": G. Tene, "How NOT to Measure Latency", 2013). Here every
+request has an *intended* time computed from the scenario's event list alone; latency runs from it
+(the idea of wrk2, https://github.com/giltene/wrk2). Times are int64 µs since the run's origin,
+sorted. Nothing in this module reads a clock.
+
+A `Plan` is what the Locust process is told to do: `plan.json` and arrays in a folder whose path
+stands in the environment variable `HOOKBENCH_PLAN`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.errors import InputError
+
+if TYPE_CHECKING:
+    from sim.scenario import Scenario
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+PLAN_VARIABLE = "HOOKBENCH_PLAN"
+PLAN_SCHEMA = 1
+DEFAULT_POOL_SIZE = 100
+DEFAULT_DURATION_S = 30.0
+_A_CENTURY_S = 3.2e9
+
+
+def intended_us(times_s: FloatArray) -> IntArray:
+    """Times in seconds as int64 µs, rounded to the nearest; must be sorted, finite and not negative.
+
+    Raises:
+        InputError: names the first time that is out of order, negative or not finite.
+    """
+    times_s = np.asarray(times_s, dtype=np.float64)
+    if times_s.size == 0:
+        return np.empty(0, dtype=np.int64)
+    bad = ~np.isfinite(times_s) | (times_s < 0)
+    bad[1:] |= np.diff(times_s) < 0
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise InputError(
+            f"send time {first} is {times_s[first]} s; times must be finite, >= 0 and in ascending order"
+        )
+    rounded: IntArray = np.rint(times_s * 1e6).astype(np.int64)
+    return rounded
+
+
+def scheduled_scenario(
+    scenario: Scenario, rate_per_s: float | None = None, duration_s: float | None = None
+) -> Scenario:
+    """The scenario as it will be run in real time.
+
+    `rate_per_s` replaces the workload by a Poisson process at that rate (same payload);
+    `duration_s` replaces the run's length. A simulated day is not loaded for a day: without
+    `duration_s` at most `DEFAULT_DURATION_S` seconds are run.
+
+    Raises:
+        InputError: a rate or duration that is not above 0.
+    """
+    for name, value in (("rate", rate_per_s), ("duration", duration_s)):
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise InputError(f"--{name} must be a number above 0, got {value}")
+    seconds = min(scenario.run.duration_s, DEFAULT_DURATION_S) if duration_s is None else float(duration_s)
+    changes: dict[str, Any] = {"run.duration_s": seconds}
+    if scenario.run.warmup_s >= seconds:
+        changes["run.warmup_s"] = 0.0
+    if rate_per_s is not None:
+        changes["workload"] = {
+            "kind": "poisson",
+            "rate_per_s": float(rate_per_s),
+            "payload_bytes": scenario.workload.payload_bytes,
+        }
+    return scenario.with_values(**changes)
+
+
+def event_schedule(scenario: Scenario, seed: int) -> IntArray:
+    """When each of the scenario's events is to be sent, in µs since the origin.
+
+    Raises:
+        InputError: no event falls within the run's duration.
+    """
+    times_s = event_times_s(scenario, seed)
+    if times_s.size == 0:
+        raise InputError(
+            f"{scenario.name}: no event within {scenario.run.duration_s:g} s; raise --rate or --duration"
+        )
+    return intended_us(times_s)
+
+
+def event_times_s(scenario: Scenario, seed: int) -> FloatArray:
+    """The scenario's event list, in seconds; of a trace, what falls within the run's duration."""
+    from sim.workload import event_times  # noqa: PLC0415 - compiled code, only when a schedule is drawn
+
+    if scenario.workload.kind != "trace":
+        return event_times(scenario, seed)
+    whole = event_times(scenario.with_values(**{"run.duration_s": _A_CENTURY_S}), seed)
+    return whole[whole < scenario.run.duration_s]
+
+
+@dataclass(frozen=True)
+class PollSchedule:
+    """A crowd's polls: when each leaves and how many events it will find.
+
+    Attributes:
+        offsets_us: intended times, sorted.
+        poller: which poller of the crowd asks, shape as `offsets_us`.
+        due: events created since that poller's previous tick, at most a page.
+    """
+
+    offsets_us: IntArray
+    poller: IntArray
+    due: IntArray
+
+
+def crowd_schedule(
+    phases_s: FloatArray, interval_s: float, duration_s: float, event_times_s: FloatArray, page_size: int
+) -> PollSchedule:
+    """Fixed-rate polls of a crowd: poller i asks at `phases_s[i] + k * interval_s` below `duration_s`.
+
+    Each poll finds the events created since the previous tick, the first those since tick -1.
+    """
+    times: list[FloatArray] = []
+    pollers: list[IntArray] = []
+    for poller, phase in enumerate(phases_s):
+        count = max(0, int(np.ceil((duration_s - phase) / interval_s)))
+        times.append(phase + np.arange(count) * interval_s)
+        pollers.append(np.full(count, poller, dtype=np.int64))
+    moments = np.concatenate(times) if times else np.empty(0)
+    order = np.argsort(moments, kind="stable")
+    moments = moments[order]
+    seen = np.searchsorted(event_times_s, moments, side="right")
+    before = np.searchsorted(event_times_s, moments - interval_s, side="right")
+    due: IntArray = np.minimum(seen - before, page_size).astype(np.int64)
+    who = np.concatenate(pollers)[order] if pollers else np.empty(0, dtype=np.int64)
+    return PollSchedule(intended_us(moments), who, due)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one Locust process is to send.
+
+    Attributes:
+        run_id: distinguishes this run's event ids from any other's.
+        arm: the Locust file's name: webhook, polling or publisher.
+        path: the request path at the host.
+        offsets_us: intended times since the origin, one a request.
+        payload_bytes: the size the envelope is padded to.
+        timeout_s: a request without an answer for so long has failed.
+        pool_size: greenlets, hence requests in flight at most; a full pool shows as lag.
+        due: polling only: how many events each poll is to find.
+        cursors: polling only: `cursors[k]` is the cursor after which k events follow.
+        page_size: polling only.
+    """
+
+    run_id: str
+    arm: str
+    path: str
+    offsets_us: IntArray
+    payload_bytes: int = 1000
+    timeout_s: float = 10.0
+    pool_size: int = DEFAULT_POOL_SIZE
+    due: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    cursors: tuple[str, ...] = ()
+    page_size: int = 100
+
+    def write(self, folder: Path) -> None:
+        """Write `plan.json`, `offsets_us.npy` and `due.npy` into an existing folder."""
+        np.save(folder / "offsets_us.npy", self.offsets_us)
+        np.save(folder / "due.npy", self.due)
+        document = asdict(self) | {"schema_version": PLAN_SCHEMA}
+        del document["offsets_us"], document["due"]
+        (folder / "plan.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        """Read what `write` wrote.
+
+        Raises:
+            InputError: the folder holds no plan, or one of another schema.
+        """
+        try:
+            document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+            arrays = {name: np.load(folder / f"{name}.npy") for name in ("offsets_us", "due")}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{PLAN_VARIABLE}={folder}: no readable plan there: {error}") from None
+        schema = document.pop("schema_version", None)
+        if schema != PLAN_SCHEMA:
+            raise InputError(f"{folder}: plan of schema {schema}, this version reads {PLAN_SCHEMA}")
+        document["cursors"] = tuple(document["cursors"])
+        return cls(**document, **arrays)
+
+    def share(self, worker: int, workers: int) -> IntArray:
+        """The request indices that worker number `worker` of `workers` sends: every workers-th one."""
+        return np.arange(worker, self.offsets_us.size, workers, dtype=np.int64)

@@ -1,0 +1,205 @@
+"""Whether a measurement may be believed, and whether it is good enough.
+
+Three questions, in this order. Do the books balance (`Ledger`)? Is there a reason to distrust the
+figures (`void_reasons`)? Were the user's thresholds met (`Threshold`)? Exit codes: 0 all good,
+2 bad input, 3 void, 4 a threshold missed. A void run is void whatever its thresholds say.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from sim.errors import InputError, ThresholdMissed, VoidRun
+
+GENERATOR_CPU_LIMIT = 0.90
+LAG_P99_LIMIT_S = 0.010
+
+THRESHOLD = re.compile(r"^\s*(?P<metric>[a-z][a-z0-9_]*)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[^\s<>=]+)\s*$")
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where every scheduled request ended up, counted exactly after the drain.
+
+    scheduled = sent + unsent; sent = acknowledged + failed; acknowledged = visible + lost.
+    Duplicates are counted apart. `visible`, `lost` and `duplicates` are None where the inbox
+    belongs to somebody else (``--host``) or the arm stores nothing.
+    `unacknowledged_visible` are events that became visible although their sender was told
+    otherwise (an answer lost or late); they are outside the third identity.
+    """
+
+    scheduled: int
+    sent: int
+    unsent: int
+    acknowledged: int
+    failed: int
+    visible: int | None = None
+    lost: int | None = None
+    duplicates: int | None = None
+    unacknowledged_visible: int | None = None
+
+    def mismatches(self) -> list[str]:
+        """The identities that do not hold, in words; empty when the books balance."""
+        found = []
+        if self.scheduled != self.sent + self.unsent:
+            found.append(f"{self.scheduled} scheduled, but {self.sent} sent + {self.unsent} unsent")
+        if self.sent != self.acknowledged + self.failed:
+            found.append(f"{self.sent} sent, but {self.acknowledged} acknowledged + {self.failed} failed")
+        if self.visible is not None and self.lost is not None:
+            if self.acknowledged != self.visible + self.lost:
+                found.append(
+                    f"{self.acknowledged} acknowledged, but {self.visible} visible + {self.lost} lost"
+                )
+            if self.lost > 0:
+                found.append(f"{self.lost} acknowledged events never became visible")
+        return found
+
+    def as_dict(self) -> dict[str, int | None]:
+        """For `--json` and run.json."""
+        return asdict(self)
+
+
+def void_reasons(
+    ledger: Ledger,
+    *,
+    loops: Mapping[str, str] | None = None,
+    generator_cpu: float | None = None,
+    lag_p99_s: float | None = None,
+    lag_limit_s: float = LAG_P99_LIMIT_S,
+    failures: Mapping[str, int] | None = None,
+    interrupted: bool = False,
+    overflow: str | None = None,
+    others: Iterable[str] = (),
+) -> list[str]:
+    """Every reason not to trust the figures, in words; empty when the run is sound.
+
+    Args:
+        ledger: the counted requests.
+        loops: event loop that each server reported running, by role.
+        generator_cpu: CPU-seconds a second of the load generator, 1.0 being one whole core.
+        lag_p99_s: 99th percentile of how late requests left.
+        lag_limit_s: the most of it that is tolerable.
+        failures: kinds of failure and how often, from `Samples.failures`.
+        interrupted: the run did not reach its end.
+        overflow: a latency that no histogram could hold, in words.
+        others: further reasons, passed through.
+    """
+    reasons = []
+    if interrupted:
+        reasons.append("the run was interrupted before its end")
+    reasons += [f"the ledger does not balance: {mismatch}" for mismatch in ledger.mismatches()]
+    if ledger.unsent:
+        reasons.append(
+            f"{ledger.unsent} of {ledger.scheduled} requests could not be sent before the run ended "
+            "(the server or the pool was too slow)"
+        )
+    if ledger.sent and not ledger.acknowledged:
+        kinds = ", ".join(f"{kind} ×{count}" for kind, count in (failures or {}).items())
+        reasons.append(f"all {ledger.sent} requests failed ({kinds or 'no answer'})")
+    for role, loop in (loops or {}).items():
+        if loop != "uvloop":
+            reasons.append(f"the {role} ran on {loop}, not on uvloop")
+    if generator_cpu is not None and generator_cpu > GENERATOR_CPU_LIMIT:
+        reasons.append(
+            f"the load generator used {generator_cpu:.0%} of a core (limit {GENERATOR_CPU_LIMIT:.0%}): "
+            "it, not the server, was the bottleneck"
+        )
+    if lag_p99_s is not None and lag_p99_s > lag_limit_s:
+        reasons.append(
+            f"requests left up to {lag_p99_s * 1e3:.1f} ms late (p99; limit {lag_limit_s * 1e3:g} ms)"
+        )
+    if overflow:
+        reasons.append(overflow)
+    reasons += others
+    return reasons
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A bound on one metric, such as ``latency_p99_s<0.25``."""
+
+    text: str
+    metric: str
+    sign: str
+    limit: float
+
+    def met_by(self, value: float | None) -> bool:
+        """Whether a measured value keeps the bound; an unmeasured or NaN one never does."""
+        if value is None or math.isnan(value):
+            return False
+        return {
+            "<": value < self.limit,
+            "<=": value <= self.limit,
+            ">": value > self.limit,
+            ">=": value >= self.limit,
+        }[self.sign]
+
+
+@dataclass(frozen=True)
+class ThresholdResult:
+    """One threshold held against one arm's measurement."""
+
+    arm: str
+    threshold: str
+    value: float | None
+    met: bool
+
+
+def parse_threshold(text: str, known_metrics: Sequence[str]) -> Threshold:
+    """Read ``METRIC<NUMBER`` (or <=, >, >=).
+
+    Raises:
+        InputError: another form, an unknown metric (the nearest known one is named), or a limit
+            that is not a number.
+    """
+    match = THRESHOLD.match(text)
+    if match is None:
+        raise InputError(
+            f"--threshold {text!r}: expected METRIC<NUMBER (or <=, >, >=), as latency_p99_s<0.25"
+        )
+    metric, sign, limit = match["metric"], match["sign"], match["limit"]
+    if metric not in known_metrics:
+        nearest = difflib.get_close_matches(metric, known_metrics, n=1, cutoff=0.4)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        raise InputError(
+            f"--threshold {text!r}: no metric is called {metric!r}; {hint}known: {', '.join(known_metrics)}"
+        )
+    try:
+        number = float(limit)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"--threshold {text!r}: {limit!r} is not a number") from None
+    return Threshold(text.strip(), metric, sign, number)
+
+
+def judge(
+    thresholds: Iterable[Threshold], metrics_by_arm: Mapping[str, Mapping[str, float]]
+) -> list[ThresholdResult]:
+    """Hold every threshold against every arm that measures its metric.
+
+    A metric that no arm measured counts as missed, once, under the arm name "none".
+    """
+    results = []
+    for threshold in thresholds:
+        measured = {
+            arm: metrics[threshold.metric]
+            for arm, metrics in metrics_by_arm.items()
+            if threshold.metric in metrics
+        }
+        if not measured:
+            results.append(ThresholdResult("none", threshold.text, None, met=False))
+        for arm, value in measured.items():
+            results.append(ThresholdResult(arm, threshold.text, value, threshold.met_by(value)))
+    return results
+
+
+def exit_code(void: Sequence[str], thresholds: Iterable[ThresholdResult]) -> int:
+    """0 good, 3 void, 4 a threshold missed; void comes first."""
+    if void:
+        return VoidRun.exit_code
+    return ThresholdMissed.exit_code if any(not result.met for result in thresholds) else 0

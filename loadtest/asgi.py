@@ -1,0 +1,152 @@
+"""The few ASGI pieces all reference servers share: replies, bodies with a limit, lifespan, routing.
+
+No framework: one would cost more than the servers' own work (ASGI specification 3.0, HTTP connection scope).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from loadtest.contract import compact_json
+from sim.errors import HookbenchError
+
+log = logging.getLogger("hookbench.asgi")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_END = {"type": "http.response.body", "body": b""}
+_NO_CONTENT = {"type": "http.response.start", "status": 204, "headers": []}
+
+
+class BodyTooLarge(HookbenchError):
+    """A request body above the limit; the message states the limit. Servers answer 413."""
+
+
+class ClientGone(HookbenchError):
+    """The client hung up before its request was complete; there is nobody to answer."""
+
+
+class Application:
+    """Routes by method and path, and lets the server start and stop what is behind it.
+
+    Subclasses fill `routes` and may override `start`, `stop` and `status`.
+    """
+
+    role = "server"
+
+    def __init__(self) -> None:
+        self.loop_name = "unknown"
+        self.routes: dict[str, dict[str, Handler]] = {
+            "/health": {"GET": self._health},
+            "/status": {"GET": self._status},
+        }
+
+    async def start(self) -> None:
+        """Called once on the event loop, before the first request."""
+
+    async def stop(self) -> None:
+        """Called once after the last request was answered."""
+
+    def status(self) -> dict[str, Any]:
+        """Counts shown at /status."""
+        return {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI entry point."""
+        if scope["type"] != "http":
+            await self._lifespan(receive, send)
+            return
+        methods = self.routes.get(scope["path"])
+        if methods is None:
+            await reply_error(send, 404, f"there is nothing at {scope['path']}")
+            return
+        handler = methods.get(scope["method"])
+        if handler is None:
+            allowed = ", ".join(methods)
+            await reply_error(send, 405, f"{scope['path']} takes {allowed}", (b"allow", allowed.encode()))
+            return
+        try:
+            await handler(scope, receive, send)
+        except BodyTooLarge as error:
+            # The rest of the body is still coming: it is cheaper to hang up than to read it.
+            await reply_error(send, 413, str(error), (b"connection", b"close"))
+        except ClientGone:
+            log.info("a client hung up before its request to %s was complete", scope["path"])
+
+    async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await reply_json(send, 200, {"ok": True})
+
+    async def _status(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = {"role": self.role, "pid": os.getpid(), "loop": self.loop_name}
+        await reply_json(send, 200, head | self.status())
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole request body.
+
+    Raises:
+        BodyTooLarge: as soon as it is known to exceed `limit` bytes; no more than that is kept.
+        ClientGone: the client hung up first.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and int(value) > limit:  # the HTTP parser lets only digits through
+            raise BodyTooLarge(f"the body has {int(value)} bytes; at most {limit} are taken")
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    body: bytes = message.get("body", b"")
+    if message.get("more_body", False) or len(body) > limit:
+        body = await _read_on(bytearray(body), receive, limit)
+    return body
+
+
+async def _read_on(body: bytearray, receive: Receive, limit: int) -> bytes:
+    more = True
+    while more and len(body) <= limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    if len(body) > limit:
+        raise BodyTooLarge(f"the body has more than {limit} bytes")
+    return bytes(body)
+
+
+async def reply_no_content(send: Send) -> None:
+    """204: done, and nothing to add."""
+    await send(_NO_CONTENT)
+    await send(_END)
+
+
+async def reply_json(send: Send, status: int, document: object, *headers: tuple[bytes, bytes]) -> int:
+    """Answer with a JSON document; returns the size of the body."""
+    body = compact_json(document)
+    await reply_bytes(send, status, body, (b"content-type", b"application/json"), *headers)
+    return len(body)
+
+
+async def reply_bytes(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """Answer with a body that is ready."""
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def reply_error(send: Send, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
+    """Answer ``{"error": message}``."""
+    await reply_json(send, status, {"error": message}, *headers)

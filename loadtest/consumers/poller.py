@@ -1,0 +1,213 @@
+"""The reference poller: asks at a fixed rate, page by page, and stores before it moves its cursor.
+
+Tick k falls at origin + phase + k·interval, computed and never accumulated. Ticks that fall while a cycle
+is outstanding are skipped; a full page asks for the next at once; a timeout or error abandons the cycle,
+and the cursor stays where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from loadtest.asgi import Application
+from loadtest.contract import MalformedEvent, compact_json, envelope_of, now_us, parse_json
+from loadtest.inbox import Arrival, Inbox, InboxUnavailable
+
+log = logging.getLogger("hookbench.poller")
+
+
+class Poller:
+    """Polls one source into one inbox.
+
+    Args:
+        source: the provider's base URL.
+        inbox: where events go; it also keeps the cursor, so a restarted poller goes on where it was.
+        interval_s, phase_s: the ticks, counted from `origin_us`.
+        page_size: the `limit` asked for.
+        timeout_s: for one request, from send to the last byte.
+        conditional: send If-None-Match with the last ETag.
+        origin_us: on the monotonic clock (µs); by default the poller's start.
+
+    Attributes:
+        counts: requests, empty_responses (a 304 is one too), not_modified, timeouts, errors,
+            skipped_ticks, events, request_bytes and response_bytes (HTTP headers and bodies).
+    """
+
+    def __init__(
+        self,
+        source: str,
+        inbox: Inbox,
+        *,
+        interval_s: float,
+        phase_s: float = 0.0,
+        page_size: int = 100,
+        timeout_s: float = 30.0,
+        conditional: bool = False,
+        origin_us: int | None = None,
+    ) -> None:
+        self._source = source.rstrip("/")
+        self._inbox = inbox
+        self._interval_us = interval_s * 1e6
+        self._phase_us = phase_s * 1e6
+        self._page_size = page_size
+        # aiohttp would round a timeout above ceil_threshold up to a whole second.
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, ceil_threshold=float("inf"))
+        self._conditional = conditional
+        self._origin_us = origin_us
+        self._cursor: str | None = None
+        self._etag: str | None = None
+        self.counts = dict.fromkeys(
+            (
+                "requests", "empty_responses", "not_modified", "timeouts", "errors",
+                "skipped_ticks", "events", "request_bytes", "response_bytes",
+            ),
+            0,
+        )  # fmt: skip
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        origin_us = now_us() if self._origin_us is None else self._origin_us
+        first_us = origin_us + self._phase_us
+        self._cursor = await self._inbox.cursor(self._source)
+        connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=60)
+        async with aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+        ) as session:
+            tick = next_tick(now_us(), first_us, self._interval_us, -1)
+            while True:
+                await sleep_until(first_us + tick * self._interval_us)
+                await self._cycle(session)
+                following = next_tick(now_us(), first_us, self._interval_us, tick)
+                self.counts["skipped_ticks"] += following - tick - 1
+                tick = following
+
+    async def _cycle(self, session: aiohttp.ClientSession) -> None:
+        try:
+            while await self._request(session) == self._page_size:
+                pass
+        except TimeoutError:
+            self.counts["timeouts"] += 1
+        except (aiohttp.ClientError, OSError, MalformedEvent, InboxUnavailable) as error:
+            self.counts["errors"] += 1
+            log.warning("a poll of %s failed: %s", self._source, error or type(error).__name__)
+
+    async def _request(self, session: aiohttp.ClientSession) -> int:
+        """One request, stored; returns the number of events it carried."""
+        after = "" if self._cursor is None else f"after={quote(self._cursor)}&"
+        headers = {"if-none-match": self._etag} if self._conditional and self._etag is not None else {}
+        self.counts["requests"] += 1
+        async with session.get(
+            f"{self._source}/events?{after}limit={self._page_size}",
+            headers=headers,
+            timeout=self._timeout,
+            allow_redirects=False,
+        ) as response:
+            body = await response.read()
+        received_us = now_us()
+        self._count_bytes(response, len(body))
+        if response.status == 304:
+            self.counts["not_modified"] += 1
+            self.counts["empty_responses"] += 1
+            return 0
+        if response.status != 200:
+            raise MalformedEvent(f"the source answered {response.status}: {body[:200]!r}")
+        cursor, arrivals = parse_page(body, received_us)
+        self.counts["events"] += len(arrivals)
+        if arrivals:
+            await self._inbox.submit(arrivals, bounded=False)
+        else:
+            self.counts["empty_responses"] += 1
+        if cursor != self._cursor:
+            await self._inbox.save_cursor(self._source, cursor)
+            self._cursor = cursor
+        self._etag = response.headers.get("etag")
+        return len(arrivals)
+
+    def _count_bytes(self, response: aiohttp.ClientResponse, body_bytes: int) -> None:
+        request = response.request_info
+        line = len(f"{request.method} {request.url.raw_path_qs} HTTP/1.1\r\n")
+        self.counts["request_bytes"] += line + _header_bytes(
+            [(name.encode(), value.encode()) for name, value in request.headers.items()]
+        )
+        status_line = len(f"HTTP/1.1 {response.status} {response.reason}\r\n")
+        self.counts["response_bytes"] += status_line + _header_bytes(response.raw_headers) + body_bytes
+
+
+class PollerApp(Application):
+    """The poller as a process: its status over HTTP, its start and stop with the server's.
+
+    Args:
+        poller: started once the server answers.
+        inbox: the poller's inbox.
+        drain_s: how long stored events may be served after the last poll.
+    """
+
+    role = "poller"
+
+    def __init__(self, poller: Poller, inbox: Inbox, drain_s: float) -> None:
+        super().__init__()
+        self._poller = poller
+        self._inbox = inbox
+        self._drain_s = drain_s
+
+    async def start(self) -> None:
+        """Open the inbox and begin to poll."""
+        await self._inbox.start()
+        self._task = asyncio.get_running_loop().create_task(self._poller.run())
+        self._task.add_done_callback(_report_crash)
+
+    async def stop(self) -> None:
+        """Stop polling at once; serve what is stored, for at most `drain_s`."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        left = await self._inbox.drain(self._drain_s)
+        if left:
+            log.warning("%d stored events are not processed yet; the next start takes them up", left)
+
+    def status(self) -> dict[str, Any]:
+        """The poller's counts and the inbox's; `polling` is false should the poller ever have died."""
+        return {"polling": not self._task.done(), **self._poller.counts, **self._inbox.status()}
+
+
+def next_tick(now: int, first_us: float, interval_us: float, last: int) -> int:
+    """The number of the first tick after `last` that is not before `now`."""
+    tick = max(last + 1, int((now - first_us) // interval_us), 0)
+    while first_us + tick * interval_us < now:
+        tick += 1
+    return tick
+
+
+async def sleep_until(instant_us: float) -> None:
+    """Sleep to an instant of the monotonic clock: never short, up to about 1 ms long on uvloop."""
+    while (left_s := (instant_us - now_us()) / 1e6) > 0:  # noqa: ASYNC110 - it waits for time, not a flag
+        await asyncio.sleep(max(left_s, 0.001))
+
+
+def parse_page(body: bytes, received_us: int) -> tuple[str, list[Arrival]]:
+    """The cursor and events of one answer.
+
+    Raises:
+        MalformedEvent: it is not a page, or one of its events is malformed.
+    """
+    page = parse_json(body)
+    match page:
+        case {"events": list(events), "cursor": str(cursor)}:
+            return cursor, [
+                Arrival(envelope_of(event), compact_json(event), "poll", received_us) for event in events
+            ]
+    raise MalformedEvent('the answer is not {"events": [...], "cursor": "..."}')
+
+
+def _header_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) + len(": \r\n") for name, value in headers) + len("\r\n")
+
+
+def _report_crash(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("the poller died", exc_info=error)

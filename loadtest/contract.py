@@ -1,0 +1,188 @@
+"""The wire: the event's envelope, its id, the clock every process reads, and the header names.
+
+An event travels as one compact JSON object, the same bytes whether it is pushed or polled::
+
+    {"id": "evt_<run>_<index>", "type": "new_order", "index": 17, "created_us": 81234567,
+     "data": {"event_type": "new_order", "order_id": "ORD-2024-001", ...}, "padding": "..."}
+
+Times are integer microseconds of CLOCK_MONOTONIC, which all processes of one machine share;
+wall-clock time appears only where a protocol asks for it (`webhook-timestamp`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import time
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from sim.errors import HookbenchError, InputError
+
+EVENT_TYPE = "new_order"
+
+# Standard Webhooks specification, "Webhook Headers (metadata)".
+WEBHOOK_ID = "webhook-id"
+WEBHOOK_TIMESTAMP = "webhook-timestamp"
+WEBHOOK_SIGNATURE = "webhook-signature"
+# GitHub Docs, "Webhook events and payloads", delivery headers.
+GITHUB_DELIVERY = "x-github-delivery"
+GITHUB_EVENT = "x-github-event"
+GITHUB_SIGNATURE_256 = "x-hub-signature-256"
+GITHUB_SIGNATURE_SHA1 = "x-hub-signature"
+
+MISSING = -1  # an index or a time that a foreign event does not carry
+
+_MAX_INTEGER = 2**63 - 1
+_MAX_NAME_CHARS = 200
+
+
+class MalformedEvent(HookbenchError):
+    """Bytes that are not an event; the message says what is wrong with them. Servers answer 400."""
+
+
+class Envelope(NamedTuple):
+    """An event's identity, without its data.
+
+    Attributes:
+        id: unique over all runs; what receivers deduplicate on.
+        type: what happened, e.g. "new_order".
+        index: the event's position in its scenario's event list, or `MISSING`.
+        created_us: the intended creation on the run's clock (µs), or `MISSING`.
+    """
+
+    id: str
+    type: str
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    created_us: int
+
+
+def now_us() -> int:
+    """Now on the machine's monotonic clock, in whole microseconds."""
+    return time.monotonic_ns() // 1000
+
+
+def event_id(run_id: str, index: int) -> str:
+    """The id of event `index` of one run: ``evt_<run>_<index>``."""
+    return f"evt_{run_id}_{index}"
+
+
+_PEOPLE = ("jane.doe", "ada.lovelace", "alan.turing", "grace.hopper", "agner.erlang", "edsger.dijkstra")
+
+
+def order(index: int) -> dict[str, str | float]:
+    """The order placed by event `index`: the story's first order, then ones that vary with the index."""
+    person = _PEOPLE[index % len(_PEOPLE)]
+    return {
+        "event_type": EVENT_TYPE,
+        "order_id": f"ORD-2024-{index + 1:03d}",
+        "customer_email": f"{person}@example.com",
+        "total_amount": round(49.99 + 7.25 * (index % 97), 2),
+    }
+
+
+def envelope(run_id: str, index: int, created_us: int, payload_bytes: int = 0) -> bytes:
+    """Event `index` of a run as compact JSON, padded to `payload_bytes` where it is shorter."""
+    document: dict[str, Any] = {
+        "id": event_id(run_id, index),
+        "type": EVENT_TYPE,
+        "index": index,
+        "created_us": created_us,
+        "data": order(index),
+    }
+    body = compact_json(document)
+    missing = payload_bytes - len(body) - len(',"padding":""')
+    return body if missing <= 0 else body[:-1] + b',"padding":"' + b"." * missing + b'"}'
+
+
+def compact_json(document: object) -> bytes:
+    """`document` as UTF-8 JSON without blanks."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parse_json(body: bytes) -> object:
+    """Read UTF-8 JSON.
+
+    Raises:
+        MalformedEvent: the bytes are not UTF-8, not JSON, or nested beyond reason.
+    """
+    try:
+        return json.loads(str(body, "utf-8"))
+    except UnicodeDecodeError as error:
+        raise MalformedEvent(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+    except ValueError as error:
+        raise MalformedEvent(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise MalformedEvent("the body is not an event: its JSON is nested too deeply") from None
+
+
+def parse_envelope(body: bytes) -> Envelope:
+    """Read an event's identity from its bytes.
+
+    Raises:
+        MalformedEvent: not JSON, not an object, or a field missing or out of its range.
+    """
+    return envelope_of(parse_json(body))
+
+
+def envelope_of(document: object) -> Envelope:
+    """The identity of an event that is already parsed.
+
+    Raises:
+        MalformedEvent: not an object, or a field missing or out of its range.
+    """
+    if not isinstance(document, dict):
+        raise MalformedEvent(f"an event is a JSON object, not {type(document).__name__}")
+    try:
+        identity = Envelope(document["id"], document["type"], document["index"], document["created_us"])
+    except KeyError as missing:
+        raise MalformedEvent(f"the event has no {missing.args[0]!r}") from None
+    require_name("id", identity.id)
+    require_name("type", identity.type)
+    _require_count("index", identity.index)
+    _require_count("created_us", identity.created_us)
+    return identity
+
+
+def require_name(field: str, value: object) -> str:
+    """`value` when it can name an event: 1 to 200 printable ASCII characters.
+
+    Raises:
+        MalformedEvent: it is not a string, is empty, too long, or holds other characters.
+    """
+    # Lone surrogates are legal in JSON and illegal in SQLite, so only printable ASCII passes.
+    if type(value) is str and 0 < len(value) <= _MAX_NAME_CHARS and value.isascii() and value.isprintable():
+        return value
+    raise MalformedEvent(
+        f"{field} must be 1 to {_MAX_NAME_CHARS} printable ASCII characters, got {value!r:.80}"
+    )
+
+
+def _require_count(field: str, value: object) -> None:
+    if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
+        raise MalformedEvent(f"{field} must be an integer from 0 to 2^63 - 1, got {value!r:.80}")
+
+
+def loopback_url(url: str, purpose: str) -> str:
+    """`url` when it is plain HTTP to this machine; a benchmark must not load anybody else's server.
+
+    Raises:
+        InputError: not an http:// URL with a valid port, or its host is not a loopback address.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise InputError(f"{purpose} {url!r} is not a URL: {error}") from None
+    if parts.scheme != "http" or not host:
+        raise InputError(f"{purpose} {url!r} is not an http:// URL")
+    if host != "localhost" and not _is_loopback(host):
+        raise InputError(f"{purpose} {url!r} is not on this machine: use localhost, 127.0.0.0/8 or [::1]")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

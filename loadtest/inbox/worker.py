@@ -1,0 +1,150 @@
+"""The worker behind the inbox: so many slots, first come first served; service makes an event visible."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import math
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from loadtest.contract import now_us
+from sim.errors import InputError
+
+
+class ServiceTimes:
+    """How long each event's service takes, in µs by event index; without a table it takes nothing."""
+
+    def __init__(self, table_us: array.array[int] | None = None) -> None:
+        self._table_us = table_us
+
+    @classmethod
+    def read(cls, path: Path) -> ServiceTimes:
+        """Read little-endian float64 seconds, one per event index.
+
+        Raises:
+            InputError: the file cannot be read, is not whole, or holds a negative or infinite time.
+        """
+        table = array.array("d")
+        try:
+            table.frombytes(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"--service-times {path} cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise InputError(f"--service-times {path} is not a whole number of float64 values") from None
+        if sys.byteorder == "big":
+            table.byteswap()
+        for index, seconds in enumerate(table):
+            if not (math.isfinite(seconds) and seconds >= 0):
+                raise InputError(f"--service-times {path}: entry {index} is {seconds}, not a time in seconds")
+        return cls(array.array("q", (round(seconds * 1e6) for seconds in table)))
+
+    def __contains__(self, index: int) -> bool:
+        return self._table_us is None or 0 <= index < len(self._table_us)
+
+    def service_us(self, index: int) -> int:
+        """The service of event `index`; an event that is not in the table takes none (see `Worker`)."""
+        table = self._table_us
+        return table[index] if table is not None and 0 <= index < len(table) else 0
+
+
+class Worker:
+    """Serves stored events in order of arrival, `workers` at a time, and says when each is visible.
+
+    A slot that finds the next event waiting starts it at the instant the last service was due to end,
+    not when the timer woke up, so timer delays (up to about 1 ms on uvloop) do not add up to a slower
+    server. `visible_us` is read from the clock after the service, never before it was due.
+
+    Attributes (for /status and the harness):
+        visible: events whose service ended. in_service: slots busy. waiting: events without a slot yet.
+        queue_max: the most that waited at once. busy_us: service given. queue_integral_us: ∫ waiting dt.
+        without_service_time: events that the table of service times did not know.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        service: ServiceTimes,
+        finished: Callable[[int, int], None],
+        clock: Callable[[], int] = now_us,
+    ) -> None:
+        self._workers = workers
+        self._service = service
+        self._finished = finished
+        self._clock = clock
+        self._queue: deque[tuple[int, int]] = deque()
+        self._queue_changed_us = clock()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopped = False
+        self.visible = 0
+        self.in_service = 0
+        self.queue_max = 0
+        self.busy_us = 0
+        self.queue_integral_us = 0
+        self.without_service_time = 0
+
+    @property
+    def waiting(self) -> int:
+        """Stored events that no slot has begun to serve."""
+        return len(self._queue)
+
+    def offer(self, events: list[tuple[int, int]]) -> None:
+        """Queue (seq, event_index) of stored events."""
+        now = self._clock()
+        self._account(now)
+        self._queue.extend(events)
+        self._start(now)
+        self.queue_max = max(self.queue_max, len(self._queue))
+
+    async def drain(self) -> None:
+        """Return when nothing waits and no slot is busy."""
+        await self._idle.wait()
+
+    def stop(self) -> None:
+        """Begin no further service and finish none; what is left stays stored for the next start."""
+        self._stopped = True
+
+    def _start(self, start_us: int) -> None:
+        while self._queue and self.in_service < self._workers and not self._stopped:
+            seq, index = self._queue.popleft()
+            if index not in self._service:
+                self.without_service_time += 1
+            service_us = self._service.service_us(index)
+            if service_us == 0:
+                self._finish(seq)
+            else:
+                self.in_service += 1
+                self.busy_us += service_us
+                self._wake_at(start_us + service_us, seq)
+        if self._queue or self.in_service:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    def _wake_at(self, due_us: int, seq: int) -> None:
+        # uvloop rounds to whole milliseconds and 0 means at once: ask for 1 ms rather than spin.
+        delay_s = max((due_us - self._clock()) / 1e6, 0.001)
+        asyncio.get_running_loop().call_later(delay_s, self._wake, due_us, seq)
+
+    def _wake(self, due_us: int, seq: int) -> None:
+        if self._stopped:
+            return
+        now = self._clock()
+        if now < due_us:
+            self._wake_at(due_us, seq)
+            return
+        self.in_service -= 1
+        self._finish(seq)
+        self._account(now)
+        self._start(due_us)
+
+    def _finish(self, seq: int) -> None:
+        self.visible += 1
+        self._finished(seq, self._clock())
+
+    def _account(self, now: int) -> None:
+        self.queue_integral_us += len(self._queue) * (now - self._queue_changed_us)
+        self._queue_changed_us = now

@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from sim.git import git
+
 CODE_ROOT = Path(__file__).resolve().parent.parent
 CODE = ("sim", "loadtest", "hookbench.py")
 GIT_TIMEOUT_S = 10.0
@@ -62,13 +64,7 @@ def code_commit(root: Path = CODE_ROOT) -> Commit:
 def _git(root: Path, *arguments: str) -> str | None:
     """What git says, or None when git is absent, hangs or refuses (as outside a clone)."""
     try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=GIT_TIMEOUT_S,
-            check=False,
-        )
+        done = git(root, *arguments, timeout_s=GIT_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

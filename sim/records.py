@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -132,6 +132,20 @@ class Deliveries:
     via: NDArray[np.int8]
     status: NDArray[np.int8]
 
+    @classmethod
+    def empty(cls, created: NDArray[np.float64], subscribers: int, via: Via) -> Deliveries:
+        """The state before anything happened: every delivery pending."""
+        shape = (subscribers, len(created))
+        return cls(
+            created=created,
+            first_attempt=np.full(shape, np.nan),
+            visible=np.full(shape, np.nan),
+            attempts=np.zeros(shape, dtype=np.int32),
+            copies=np.zeros(shape, dtype=np.int32),
+            via=np.full(shape, via, dtype=np.int8),
+            status=np.full(shape, Status.PENDING, dtype=np.int8),
+        )
+
     def frame(self, window: Window) -> pd.DataFrame:
         """The records of the events created within the window, one row a delivery (`RECORD_COLUMNS`)."""
         subscribers = self.visible.shape[0]
@@ -147,6 +161,25 @@ class Deliveries:
             copies=self.copies[:, first:].ravel(),
             via=self.via[:, first:].ravel(),
             status=self.status[:, first:].ravel(),
+        )
+
+    @classmethod
+    def from_frame(cls, records: pd.DataFrame) -> Deliveries:
+        """The arrays of a record frame: every subscriber's events, in order, as `frame` wrote them."""
+        subscribers = max(records["subscriber"].nunique(), 1)
+
+        def rows(column: str, dtype: type[np.generic]) -> NDArray[Any]:
+            values = records[column].cat.codes if column in {"via", "status"} else records[column]
+            return values.to_numpy(dtype=dtype).reshape(subscribers, -1)
+
+        return cls(
+            created=rows("created", np.float64)[0],
+            first_attempt=rows("first_attempt", np.float64),
+            visible=rows("visible", np.float64),
+            attempts=rows("attempts", np.int32),
+            copies=rows("copies", np.int32),
+            via=rows("via", np.int8),
+            status=rows("status", np.int8),
         )
 
 

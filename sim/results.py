@@ -43,11 +43,11 @@ RECORD_SCHEMA = pa.schema(
         ("visible", pa.float64()),
         ("attempts", pa.int32()),
         ("copies", pa.int32()),
-        ("via", pa.string()),
-        ("status", pa.string()),
+        ("via", pa.dictionary(pa.int8(), pa.string())),
+        ("status", pa.dictionary(pa.int8(), pa.string())),
     ]
 )
-"""The columns of every records file. Times are seconds; NaN stands for "never"."""
+"""The columns of every records file (`sim.records.RECORD_COLUMNS`). Times are seconds; NaN means never."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -129,15 +129,7 @@ class RunFolder:
             raise ValueError(f"records lack {', '.join(missing)}")
         path = self._new_file(f"{name}.parquet")
         extra = [str(column) for column in frame.columns if column not in RECORD_SCHEMA.names]
-        table = pa.table(
-            {
-                column: pa.array(
-                    frame[column].to_numpy(),
-                    type=RECORD_SCHEMA.field(column).type if column in RECORD_SCHEMA.names else None,
-                )
-                for column in [*RECORD_SCHEMA.names, *extra]
-            }
-        )
+        table = pa.table({column: _arrow(frame[column]) for column in [*RECORD_SCHEMA.names, *extra]})
         pq.write_table(table, path, compression="zstd")
         return path
 
@@ -300,6 +292,15 @@ def _read_document(folder: Path) -> dict[str, Any]:
     if version != SCHEMA_VERSION:
         raise InputError(f"{file} has schema_version {version!r}; this hookbench reads {SCHEMA_VERSION}")
     return dict(document)
+
+
+def _arrow(column: pd.Series[Any]) -> pa.Array:
+    if column.name not in RECORD_SCHEMA.names:
+        return pa.array(column)
+    type_ = RECORD_SCHEMA.field(column.name).type
+    if pa.types.is_dictionary(type_):
+        return pa.array(column.astype("category")).cast(type_)
+    return pa.array(column.to_numpy(), type=type_)  # from NumPy NaN stays NaN, from pandas it becomes null
 
 
 def _new_folder(out: Path, stem: str) -> Path:

@@ -1,0 +1,287 @@
+"""Running a scenario: both engines behind one function, and what came of it.
+
+`simulate` is the front door. `run_once` is one mechanism in one replication: the "simpy" engine runs
+the reference model, the "fast" engine its compiled twin; both give the same records and counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.errors import InputError
+from sim.experiment import Estimate, estimate, paired_difference
+from sim.kernels import parameters, pull, push
+from sim.kernels.servers import BUSY, WAITING
+from sim.metrics import summarise
+from sim.policies import compile_schedule, first_wake
+from sim.randomness import replication_seed
+from sim.records import Counters, Deliveries, Via, Window
+from sim.scenario import Scenario
+from sim.workload import event_times
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.mechanisms.world import Narrator
+
+Engine = Literal["fast", "simpy"]
+ENGINES: tuple[Engine, ...] = ("fast", "simpy")
+MECHANISMS = {"webhook": Via.WEBHOOK, "polling": Via.POLL}
+
+
+@dataclass(frozen=True)
+class Replication:
+    """One mechanism in one seeded run."""
+
+    deliveries: Deliveries
+    counters: Counters
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a scenario under each mechanism.
+
+    Attributes:
+        scenario: what was studied.
+        engine: which engine ran.
+        seed: the experiment's seed; replication r ran with `replication_seed(seed, r)`.
+        replications: how many.
+        metrics: mechanism -> metric -> one value a replication.
+        counters: mechanism -> one `Counters` a replication.
+        deliveries: mechanism -> one `Deliveries` a replication; empty when records were not asked for.
+    """
+
+    scenario: Scenario
+    engine: Engine
+    seed: int
+    replications: int
+    metrics: dict[str, dict[str, list[float]]]
+    counters: dict[str, list[Counters]]
+    deliveries: dict[str, list[Deliveries]]
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """Every delivery as a row: `replication`, `mechanism`, and `sim.records.RECORD_COLUMNS`.
+
+        Raises:
+            InputError: the simulation ran with ``records=False``.
+        """
+        import pandas as pd  # noqa: PLC0415
+
+        if not self.deliveries:
+            raise InputError("no records were kept: simulate with records=True to have them")
+        window = Window(self.scenario.run.warmup_s, self.scenario.run.duration_s)
+        frames = []
+        for mechanism, runs in self.deliveries.items():
+            for replication, deliveries in enumerate(runs):
+                frame = deliveries.frame(window)
+                frame.insert(0, "replication", replication)
+                frame.insert(1, "mechanism", pd.Categorical([mechanism] * len(frame), list(self.deliveries)))
+                frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
+
+    def estimates(self) -> dict[str, dict[str, Estimate]]:
+        """Mechanism -> metric -> mean and 95 % interval."""
+        return {
+            mechanism: {metric: estimate(values) for metric, values in by_metric.items()}
+            for mechanism, by_metric in self.metrics.items()
+        }
+
+    def paired(self) -> list[tuple[str, str, str, Estimate]]:
+        """(a, b, metric, a − b with 95 % interval) for every two mechanisms and each metric both have."""
+        return [
+            (a, b, metric, paired_difference(self.metrics[a][metric], self.metrics[b][metric]))
+            for a, b in combinations(self.metrics, 2)
+            for metric in self.metrics[a]
+            if metric in self.metrics[b]
+        ]
+
+    def summary(self) -> pd.DataFrame:
+        """One row a mechanism and metric: `mechanism, metric, mean, low, high`."""
+        import pandas as pd  # noqa: PLC0415
+
+        return pd.DataFrame(
+            [
+                (mechanism, metric, e.mean, e.low, e.high)
+                for mechanism, by_metric in self.estimates().items()
+                for metric, e in by_metric.items()
+            ],
+            columns=["mechanism", "metric", "mean", "low", "high"],
+        ).astype({"low": "float64", "high": "float64"})
+
+    def to_json(self) -> dict[str, object]:
+        """The document of ``hookbench simulate --json``, less its command line."""
+        return {
+            "scenario": self.scenario.model_dump(mode="json"),
+            "seed": self.seed,
+            "engine": self.engine,
+            "replications": self.replications,
+            "results": [
+                {"mechanism": mechanism, "metrics": {name: _json(e) for name, e in by_metric.items()}}
+                for mechanism, by_metric in self.estimates().items()
+            ],
+            "paired": [
+                {"a": a, "b": b, "metric": metric} | _json(e) for a, b, metric, e in self.paired()
+            ],
+        }
+
+
+def _json(e: Estimate) -> dict[str, float | None]:
+    return {"mean": None if np.isnan(e.mean) else e.mean, "low": e.low, "high": e.high}
+
+
+def simulate(
+    scenario: Scenario,
+    mechanisms: Sequence[str] = tuple(MECHANISMS),
+    *,
+    engine: Engine = "fast",
+    seed: int = 1,
+    replications: int = 1,
+    records: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Simulate a scenario under each mechanism, on common random numbers.
+
+    Args:
+        scenario: what is studied.
+        mechanisms: which ways of delivery; see `MECHANISMS`.
+        engine: "fast" (compiled) or "simpy" (the readable reference); the results are the same.
+        seed: any int in [0, 2^63); fixes every draw.
+        replications: independent runs; with two or more, estimates carry 95 % intervals.
+        records: keep every delivery (needed for `Outcome.records`); metrics come either way.
+        progress: called with (runs done, runs in all).
+
+    Raises:
+        InputError: an unknown mechanism or engine, or a number out of range.
+        TraceError: the scenario's trace cannot be used.
+    """
+    _check(mechanisms, engine, seed, replications)
+    outcome = Outcome(
+        scenario, engine, seed, replications, {m: {} for m in mechanisms}, {m: [] for m in mechanisms}, {}
+    )
+    if records:
+        outcome.deliveries.update({m: [] for m in mechanisms})
+    done, total = 0, replications * len(mechanisms)
+    for replication in range(replications):
+        run_seed = replication_seed(seed, replication)
+        created = event_times(scenario, run_seed)
+        for mechanism in mechanisms:
+            run = run_once(scenario, mechanism, created, run_seed, engine)
+            for metric, value in summarise(run.deliveries, run.counters, scenario).items():
+                outcome.metrics[mechanism].setdefault(metric, []).append(value)
+            outcome.counters[mechanism].append(run.counters)
+            if records:
+                outcome.deliveries[mechanism].append(run.deliveries)
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    return outcome
+
+
+def _check(mechanisms: Sequence[str], engine: str, seed: int, replications: int) -> None:
+    if not mechanisms:
+        raise InputError(f"no mechanism given; known: {', '.join(MECHANISMS)}")
+    for mechanism in mechanisms:
+        if mechanism not in MECHANISMS:
+            raise InputError(f"unknown mechanism {mechanism!r}; known: {', '.join(MECHANISMS)}")
+    if len(set(mechanisms)) < len(mechanisms):
+        raise InputError(f"a mechanism is given twice: {', '.join(mechanisms)}")
+    if engine not in ENGINES:
+        raise InputError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed must be in [0, 2^63), got {seed}")
+    if replications < 1:
+        raise InputError(f"replications must be at least 1, got {replications}")
+
+
+def run_once(
+    scenario: Scenario,
+    mechanism: str,
+    created: NDArray[np.float64],
+    seed: int,
+    engine: Engine = "fast",
+    narrator: Narrator | None = None,
+) -> Replication:
+    """One mechanism in one replication, over given events.
+
+    Args:
+        scenario: what is studied.
+        mechanism: one of `MECHANISMS`.
+        created: the events' times, seconds, sorted, shape (n_events,).
+        seed: the replication's seed.
+        engine: which engine.
+        narrator: told of every happening; the "simpy" engine only.
+    """
+    if engine == "simpy":
+        return _run_reference(scenario, mechanism, created, seed, narrator)
+    return _run_webhook(scenario, created, seed) if mechanism == "webhook" else _run_polling(scenario, created, seed)
+
+
+def poll_phase_s(scenario: Scenario, seed: int, subscriber: int = 0) -> float:
+    """When the model's poller of one subscriber first wakes (jitter aside), seconds, for a real one to do the same."""
+    return first_wake(compile_schedule(scenario.polling), seed, subscriber)
+
+
+def _run_reference(
+    scenario: Scenario, mechanism: str, created: NDArray[np.float64], seed: int, narrator: Narrator | None
+) -> Replication:
+    from sim.mechanisms.polling import run_polling  # noqa: PLC0415 - the fast engine needs no SimPy
+    from sim.mechanisms.webhook import run_webhook  # noqa: PLC0415
+    from sim.mechanisms.world import World  # noqa: PLC0415
+
+    world = World(scenario, created, seed, MECHANISMS[mechanism], narrator)
+    {"webhook": run_webhook, "polling": run_polling}[mechanism](world)
+    return Replication(world.deliveries, world.counters)
+
+
+def _run_webhook(scenario: Scenario, created: NDArray[np.float64], seed: int) -> Replication:
+    world, sender = parameters.compile_world(scenario, seed), parameters.compile_push(scenario)
+    d = Deliveries.empty(created, scenario.subscribers.count, Via.WEBHOOK)
+    total = np.zeros(len(push.COUNTER_NAMES), dtype=np.int64)
+    integrals = np.zeros(2)
+    for s in range(scenario.subscribers.count):
+        counts, of_this = np.zeros_like(total), np.zeros(2)
+        push.push_to_subscriber(
+            world, sender, created, s,
+            d.first_attempt[s], d.visible[s], d.attempts[s], d.copies[s], d.status[s], counts, of_this,
+        )  # fmt: skip
+        longest = max(total[push.QUEUE_MAX], counts[push.QUEUE_MAX])
+        total += counts
+        total[push.QUEUE_MAX] = longest
+        integrals += of_this
+    counters = _counters(push.COUNTER_NAMES, total)
+    counters.receiver_busy_s, counters.receiver_queue_integral_s = (
+        float(integrals[BUSY]),
+        float(integrals[WAITING]),
+    )
+    return Replication(d, counters)
+
+
+def _run_polling(scenario: Scenario, created: NDArray[np.float64], seed: int) -> Replication:
+    world, poller = parameters.compile_world(scenario, seed), parameters.compile_pull(scenario)
+    d = Deliveries.empty(created, scenario.subscribers.count, Via.POLL)
+    counts = np.zeros(len(pull.COUNTER_NAMES), dtype=np.int64)
+    at_api, at_receivers = np.zeros(2), np.zeros(2)
+    fetched = np.full(d.visible.shape, np.nan)
+    pull.fetch(world, poller, created, fetched, d.first_attempt, d.attempts, d.status, counts, at_api)
+    for s in range(scenario.subscribers.count):
+        at_one = np.zeros(2)
+        pull.take_in(world, s, fetched[s], d.visible[s], d.copies[s], d.status[s], counts, at_one)
+        at_receivers += at_one
+    counters = _counters(pull.COUNTER_NAMES, counts)
+    counters.provider_busy_s, counters.provider_queue_integral_s = float(at_api[BUSY]), float(at_api[WAITING])
+    counters.receiver_busy_s, counters.receiver_queue_integral_s = (
+        float(at_receivers[BUSY]),
+        float(at_receivers[WAITING]),
+    )
+    return Replication(d, counters)
+
+
+def _counters(names: tuple[str, ...], counts: NDArray[np.int64]) -> Counters:
+    return Counters(**{name: int(count) for name, count in zip(names, counts, strict=True)})

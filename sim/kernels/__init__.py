@@ -1,0 +1,15 @@
+"""The mechanisms compiled: the same draws, records and counters as the SimPy models, hundreds of times faster.
+
+How they work. The reference models (`sim.mechanisms`) say what happens; here the same happenings are
+plain tuples ``(time, kind, subscriber, number, …)`` on one heap, popped in the documented order
+(`sim.happenings`). Two things make them small:
+
+* A first-come-first-served queue needs no happenings of its own. When a job joins, its start is the
+  later of now and the earliest time a worker is free, so its end is known at once
+  (Kiefer & Wolfowitz 1955; `kernels.servers`).
+* An attempt's fate is decided when its request arrives: the answer's time is known then, so either
+  the answer or the timeout is scheduled, never both.
+
+Every number comes from the functions the models call as well: draws (`sim.randomness`,
+`sim.distributions`) and rules (`sim.policies`).
+"""

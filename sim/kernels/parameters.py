@@ -1,0 +1,113 @@
+"""A scenario as the kernels read it: numbers and arrays, no Python objects."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sim.distributions import Distribution, compile_distribution
+from sim.policies import (
+    NEVER,
+    Outages,
+    PollSchedule,
+    RetryPolicy,
+    compile_outages,
+    compile_rate_limit,
+    compile_retry,
+    compile_schedule,
+)
+from sim.scenario import Scenario
+
+
+class World(NamedTuple):
+    """What every mechanism needs: the clock, the way between, and the receiver."""
+
+    seed: int
+    window_start_s: float
+    window_end_s: float
+    world_end_s: float
+    one_way: Distribution
+    request_loss: float
+    response_loss: float
+    request_header_bytes: int
+    response_header_bytes: int
+    payload_bytes: int
+    receiver_workers: int
+    receiver_service: Distribution
+    outages: Outages
+
+
+class Push(NamedTuple):
+    """What pushing needs besides: the sender's policy and the receiver's door."""
+
+    timeout_s: float
+    max_in_flight: int
+    retry: RetryPolicy
+    on_receipt: bool
+    queue_limit: int
+    retry_after_s: float
+
+
+class Pull(NamedTuple):
+    """What pulling needs besides: the poller's schedule and the API."""
+
+    schedule: PollSchedule
+    timeout_s: float
+    page_size: int
+    api_workers: int
+    api_service: Distribution
+    rate_limit: int
+    rate_limit_per_s: float
+    feed_lag_s: float
+    retained_events: int
+    retained_s: float
+
+
+def compile_world(scenario: Scenario, seed: int) -> World:
+    """The shared part of a scenario, for one replication."""
+    network, receiver = scenario.network, scenario.receiver
+    return World(
+        seed=seed,
+        window_start_s=scenario.run.warmup_s,
+        window_end_s=scenario.run.duration_s,
+        world_end_s=scenario.world_end_s,
+        one_way=compile_distribution(network.one_way),
+        request_loss=network.request_loss,
+        response_loss=network.response_loss,
+        request_header_bytes=network.request_header_bytes,
+        response_header_bytes=network.response_header_bytes,
+        payload_bytes=scenario.workload.payload_bytes,
+        receiver_workers=receiver.workers,
+        receiver_service=compile_distribution(receiver.service),
+        outages=compile_outages(receiver.outages),
+    )
+
+
+def compile_push(scenario: Scenario) -> Push:
+    """The push part of a scenario."""
+    return Push(
+        timeout_s=scenario.webhook.timeout_s,
+        max_in_flight=scenario.webhook.max_in_flight,
+        retry=compile_retry(scenario.webhook.retry),
+        on_receipt=scenario.receiver.acknowledge == "on_receipt",
+        queue_limit=scenario.receiver.queue_limit,
+        retry_after_s=scenario.receiver.retry_after_s,
+    )
+
+
+def compile_pull(scenario: Scenario) -> Pull:
+    """The pull part of a scenario."""
+    api, polling = scenario.provider_api, scenario.polling
+    rate_limit, rate_limit_per_s = compile_rate_limit(api.rate_limit)
+    retention = api.retention
+    return Pull(
+        schedule=compile_schedule(polling),
+        timeout_s=polling.timeout_s,
+        page_size=polling.page_size,
+        api_workers=api.workers,
+        api_service=compile_distribution(api.service),
+        rate_limit=rate_limit,
+        rate_limit_per_s=rate_limit_per_s,
+        feed_lag_s=api.feed_lag_s,
+        retained_events=retention.events if retention and retention.events else 0,
+        retained_s=retention.seconds if retention and retention.seconds else NEVER,
+    )

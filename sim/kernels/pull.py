@@ -1,0 +1,269 @@
+"""The pull family, compiled: what `sim.mechanisms.polling` says.
+
+In two steps. Fetching: all pollers on one heap, because they contend at the provider's API. Serving:
+each subscriber's receiver takes in what its poller fetched, in that order; nothing it does comes back
+to the poller, so it can be computed afterwards.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.compiled import jit
+from sim.distributions import sample
+from sim.happenings import Happening
+from sim.kernels.parameters import Pull, World
+from sim.kernels.servers import idle_now, idle_servers, no_jobs, serve, waiting_now
+from sim.policies import (
+    FIXED_RATE,
+    UP,
+    first_tick_from,
+    first_wake,
+    next_start,
+    outage_at,
+    tick_at,
+    window_of,
+    window_retry_after,
+)
+from sim.randomness import Stream, delivery_entity, uniform
+from sim.records import Status
+
+(
+    REQUESTS,
+    EMPTY_RESPONSES,
+    REJECTED,
+    TIMEOUTS,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    OPENED,
+    PEAK,
+    RECEIVER_QUEUE_MAX,
+    PROVIDER_QUEUE_MAX,
+) = range(10)
+COUNTER_NAMES = (
+    "requests",
+    "empty_responses",
+    "rejected",
+    "timeouts",
+    "request_bytes",
+    "response_bytes",
+    "connections_opened",
+    "connections_peak",
+    "receiver_queue_max",
+    "provider_queue_max",
+)
+
+_RESPONSE_ARRIVAL = int(Happening.RESPONSE_ARRIVAL)
+_TIMEOUT = int(Happening.TIMEOUT)
+_REQUEST_ARRIVAL = int(Happening.REQUEST_ARRIVAL)
+_TICK = int(Happening.TICK)
+_DELIVERED, _LOST = int(Status.DELIVERED), int(Status.LOST)
+
+# time, kind, subscriber, poll or wake number, cursor sent (or LATE_ cursor), time sent
+_Happening = tuple[float, int, int, int, int, float]
+
+
+@jit
+def _in_window(world: World, time_s: float) -> bool:
+    return world.window_start_s <= time_s < world.window_end_s
+
+
+@jit
+def _page(pull: Pull, created: NDArray[np.float64], cursor: int, time_s: float) -> tuple[int, int]:
+    """The feed's answer at a time: events first … end - 1."""
+    shown = np.searchsorted(created, time_s - pull.feed_lag_s, side="right")
+    oldest = np.searchsorted(created, time_s - pull.retained_s, side="left")
+    if pull.retained_events > 0:
+        oldest = max(oldest, shown - pull.retained_events)
+    first = max(cursor, oldest)
+    return first, max(first, min(shown, first + pull.page_size))
+
+
+@jit
+def fetch(
+    world: World,
+    pull: Pull,
+    created: NDArray[np.float64],
+    fetched: NDArray[np.float64],
+    first_attempt: NDArray[np.float64],
+    attempts: NDArray[np.int32],
+    status: NDArray[np.int8],
+    counts: NDArray[np.int64],
+    integrals: NDArray[np.float64],
+) -> None:
+    """Run all pollers until the world ends; fills arrays of shape (n_subscribers, n_events).
+
+    `fetched` is when the response that brought an event arrived, NaN if none did. `integrals` are the API's.
+    """
+    subscribers = len(fetched)
+    schedule = pull.schedule
+    heap = [(0.0, 0, 0, 0, 0, 0.0) for _ in range(0)]
+    free = idle_servers(pull.api_workers)
+    starts = no_jobs()
+    phase_s = np.empty(subscribers, dtype=np.float64)
+    started_s = np.zeros(subscribers, dtype=np.float64)
+    wake = np.zeros(subscribers, dtype=np.int64)
+    polls = np.zeros(subscribers, dtype=np.int64)
+    cursor = np.zeros(subscribers, dtype=np.int64)
+    connected = np.zeros(subscribers, dtype=np.bool_)
+    seen_connected = np.zeros(subscribers, dtype=np.bool_)
+    window = np.full(subscribers, -1, dtype=np.int64)
+    used = np.zeros(subscribers, dtype=np.int64)
+    page_first = np.zeros(subscribers, dtype=np.int64)
+    page_end = np.zeros(subscribers, dtype=np.int64)
+    retry_after_s = np.zeros(subscribers, dtype=np.float64)
+    rejected = np.zeros(subscribers, dtype=np.bool_)
+    for s in range(subscribers):
+        phase_s[s] = first_wake(schedule, world.seed, s)
+        start_s = tick_at(schedule, phase_s[s], world.seed, s, 0)
+        heappush(heap, (start_s, _TICK, s, 0, 0, 0.0))
+
+    while len(heap) > 0 and heap[0][0] < world.world_end_s:
+        now, kind, s, number, sent_cursor, sent_s = heappop(heap)
+        counted = _in_window(world, now)
+        sends = False
+        cycle_over = False
+
+        if kind == _TICK:
+            started_s[s] = now
+            retry_after_s[s] = 0.0
+            sends = outage_at(world.outages, now) == UP
+            cycle_over = not sends
+
+        elif kind == _REQUEST_ARRIVAL:
+            deadline = sent_s + pull.timeout_s
+            in_time = now < deadline
+            current = window_of(now, pull.rate_limit_per_s)
+            if current != window[s]:
+                window[s], used[s] = current, 0
+            over_limit = used[s] >= pull.rate_limit
+            carried = 0
+            first, end = sent_cursor, sent_cursor
+            if over_limit:
+                leaves = now
+                counts[REJECTED] += counted
+            else:
+                used[s] += 1
+                waiting = waiting_now(starts, now)
+                service_s = sample(pull.api_service, world.seed, Stream.API_SERVICE, s, number)
+                start, leaves = serve(
+                    free, starts, now, service_s, world.window_start_s, world.window_end_s, integrals
+                )
+                if counted:
+                    counts[PROVIDER_QUEUE_MAX] = max(counts[PROVIDER_QUEUE_MAX], waiting + (start > now))
+                if start < world.world_end_s:
+                    first, end = _page(pull, created, sent_cursor, start)
+                    for event in range(first, end):
+                        attempts[s, event] += 1
+                        if not first_attempt[s, event] <= sent_s:
+                            first_attempt[s, event] = sent_s
+                carried = end - first
+            if _in_window(world, leaves):
+                counts[RESPONSE_BYTES] += world.response_header_bytes + carried * world.payload_bytes
+            if in_time:
+                transit_s = sample(world.one_way, world.seed, Stream.POLL_RESPONSE_TRANSIT, s, number)
+                back = leaves + transit_s
+                comes_back = (
+                    uniform(world.seed, Stream.POLL_RESPONSE_LOSS, s, number) >= world.response_loss
+                )
+                if comes_back and back <= deadline:
+                    page_first[s], page_end[s], rejected[s] = first, end, over_limit
+                    if over_limit:
+                        retry_after_s[s] = window_retry_after(now, pull.rate_limit_per_s)
+                    heappush(heap, (back, _RESPONSE_ARRIVAL, s, number, 0, 0.0))
+                else:
+                    heappush(heap, (deadline, _TIMEOUT, s, number, 0, 0.0))
+
+        elif kind == _TIMEOUT:
+            counts[TIMEOUTS] += counted
+            connected[s] = False
+            cycle_over = True
+
+        elif rejected[s]:
+            cycle_over = True
+
+        else:
+            first, end = page_first[s], page_end[s]
+            counts[EMPTY_RESPONSES] += counted and first == end
+            for event in range(cursor[s], first):
+                status[s, event] = _LOST
+            cursor[s] = end
+            for event in range(first, end):
+                fetched[s, event] = now
+            sends = end - first == pull.page_size and outage_at(world.outages, now) == UP
+            cycle_over = not sends
+
+        if cycle_over:
+            if schedule.kind == FIXED_RATE:
+                wake[s] = first_tick_from(
+                    schedule, phase_s[s], world.seed, s, wake[s] + 1, now + retry_after_s[s]
+                )
+                start_s = tick_at(schedule, phase_s[s], world.seed, s, wake[s])
+            else:
+                wake[s] += 1
+                start_s = next_start(
+                    schedule, world.seed, s, wake[s], started_s[s], now, retry_after_s[s]
+                )
+            heappush(heap, (start_s, _TICK, s, wake[s], 0, 0.0))
+
+        if sends:
+            poll = polls[s]
+            polls[s] += 1
+            counts[OPENED] += counted and not connected[s]
+            connected[s] = True
+            seen_connected[s] |= counted
+            counts[REQUESTS] += counted
+            counts[REQUEST_BYTES] += counted * world.request_header_bytes
+            deadline = now + pull.timeout_s
+            arrives = uniform(world.seed, Stream.POLL_REQUEST_LOSS, s, poll) >= world.request_loss
+            arrival = deadline
+            if arrives:
+                arrival = now + sample(
+                    world.one_way, world.seed, Stream.POLL_REQUEST_TRANSIT, s, poll
+                )
+                heappush(heap, (arrival, _REQUEST_ARRIVAL, s, poll, cursor[s], now))
+            if arrival >= deadline:
+                heappush(heap, (deadline, _TIMEOUT, s, poll, 0, 0.0))
+
+    counts[PEAK] = np.count_nonzero(seen_connected)
+
+
+@jit
+def take_in(
+    world: World,
+    subscriber: int,
+    fetched: NDArray[np.float64],
+    visible: NDArray[np.float64],
+    copies: NDArray[np.int32],
+    status: NDArray[np.int8],
+    counts: NDArray[np.int64],
+    integrals: NDArray[np.float64],
+) -> None:
+    """Serve what one poller fetched; fills arrays of shape (n_events,). `integrals` are the receiver's."""
+    free = idle_servers(world.receiver_workers)
+    starts = no_jobs()
+    batch_s = -1.0
+    idle, waiting = 0, 0
+    for event in range(len(fetched)):
+        now = fetched[event]
+        if np.isnan(now):
+            continue
+        if now != batch_s:
+            batch_s = now
+            idle, waiting = idle_now(free, now), waiting_now(starts, now)
+        if idle > 0:
+            idle -= 1
+        else:
+            waiting += 1
+        if _in_window(world, now):
+            counts[RECEIVER_QUEUE_MAX] = max(counts[RECEIVER_QUEUE_MAX], waiting)
+        copies[event] = 1
+        entity = delivery_entity(subscriber, event)
+        service_s = sample(world.receiver_service, world.seed, Stream.SERVICE, entity, 0)
+        _, end = serve(free, starts, now, service_s, world.window_start_s, world.window_end_s, integrals)
+        if end < world.world_end_s:
+            visible[event] = end
+            status[event] = _DELIVERED

@@ -1,0 +1,166 @@
+"""Interval polling: the subscriber walks to the door to look, whether or not anybody is there.
+
+    poller                              provider's API
+       │ tick                                  │
+       │── GET /events?after=cursor ──────────>│ queue, snapshot, serve
+       │<───────────── 200, a page of events ──│ often an empty one
+       │ cursor moves on; events to workers    │
+       │── GET again at once, if it was full ─>│
+       │ … until the next tick …               │
+
+Assumptions. A poller has one request outstanding. A cycle is a tick's request and those that follow
+full pages; ticks that fall within it are skipped. A timeout abandons the cycle and leaves the cursor
+where it was, while the API works on and its late answer is ignored. A 429 ends the cycle; the
+poller resumes at its first tick after the Retry-After. A poller whose receiver is down sends nothing.
+Events of one response enter the receiver's queue in event order, whatever its limit. Order is kept
+and duplicates do not arise; events the feed no longer retains are lost to whoever was away.
+
+Sources: GitHub REST API, "Events" (cursor pages, polling intervals); Stripe API, "List all events".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import simpy
+
+from sim.distributions import compile_distribution, sample
+from sim.happenings import Happening
+from sim.mechanisms.provider_api import Page, ProviderApi
+from sim.mechanisms.receiver import Receiver
+from sim.mechanisms.world import Connections, World
+from sim.policies import FIXED_RATE, compile_schedule, first_tick_from, first_wake, next_start, tick_at
+from sim.randomness import Stream, uniform
+from sim.records import Status
+
+_Steps = Generator[simpy.Event, object, None]
+
+
+class Poller:
+    """One subscriber's poller."""
+
+    def __init__(self, world: World, api: ProviderApi, subscriber: int) -> None:
+        scenario = world.scenario
+        self.receiver = Receiver(world, subscriber)
+        self.connections = Connections(world)
+        self._world = world
+        self._api = api
+        self._subscriber = subscriber
+        self._schedule = compile_schedule(scenario.polling)
+        self._timeout_s = scenario.polling.timeout_s
+        self._page_size = scenario.polling.page_size
+        self._network = scenario.network
+        self._one_way = compile_distribution(scenario.network.one_way)
+        self._payload_bytes = scenario.workload.payload_bytes
+        self._cursor = 0
+        self._polls = 0
+
+    def poll_for_ever(self) -> _Steps:
+        """Wake, ask until a page is not full, sleep."""
+        world, schedule, s = self._world, self._schedule, self._subscriber
+        phase_s = first_wake(schedule, world.seed, s)
+        wake = 0
+        start_s = tick_at(schedule, phase_s, world.seed, s, 0)
+        while True:
+            yield world.at(start_s, Happening.TICK, s, wake)
+            retry_after_s = 0.0
+            if self.receiver.is_down:
+                world.tell(s, "the poller is down and skips its poll")
+            else:
+                retry_after_s = yield from self._cycle()
+            if schedule.kind == FIXED_RATE:
+                wake = first_tick_from(schedule, phase_s, world.seed, s, wake + 1, world.now + retry_after_s)
+                start_s = tick_at(schedule, phase_s, world.seed, s, wake)
+            else:
+                wake += 1
+                start_s = next_start(schedule, world.seed, s, wake, start_s, world.now, retry_after_s)
+
+    def _cycle(self) -> Generator[simpy.Event, object, float]:
+        """Fetch page after page while they are full; returns the Retry-After of a refusal, or 0."""
+        while True:
+            page = yield from self._fetch()
+            if page is None:
+                return 0.0
+            if page.rejected:
+                return page.retry_after_s
+            self._take_in(page)
+            if page.count < self._page_size or self.receiver.is_down:
+                return 0.0
+
+    def _fetch(self) -> Generator[simpy.Event, object, Page | None]:
+        """One request; returns the answer, or None when the poller gives up waiting."""
+        world, s, poll = self._world, self._subscriber, self._polls
+        self._polls += 1
+        self.connections.take()
+        world.count(requests=1, request_bytes=self._network.request_header_bytes)
+        world.tell(s, "GET events after {}", self._cursor)
+        answer = world.event()
+        if self._draw(Stream.POLL_REQUEST_LOSS, poll) >= self._network.request_loss:
+            world.process(self._travel(poll, self._cursor, answer))
+        yield answer | world.at(world.now + self._timeout_s, Happening.TIMEOUT, s, poll)
+        self.connections.give_back(still_open=answer.triggered)
+        if not answer.triggered:
+            world.count(timeouts=1)
+            world.tell(s, "the poll times out")
+            return None
+        page: Page = answer.value
+        return page
+
+    def _travel(self, poll: int, cursor: int, answer: simpy.Event) -> _Steps:
+        """The request's way to the API, what happens there, and the answer's way back."""
+        world, s, network = self._world, self._subscriber, self._network
+        sent_s = world.now
+        transit_s = self._transit(Stream.POLL_REQUEST_TRANSIT, poll)
+        yield world.at(world.now + transit_s, Happening.REQUEST_ARRIVAL, s, poll)
+
+        page = self._api.over_limit(s)
+        if page is None:
+            page = yield from self._api.answer(s, poll, cursor, sent_s)
+        else:
+            world.count(rejected=1)
+
+        world.count(response_bytes=network.response_header_bytes + page.count * self._payload_bytes)
+        if self._draw(Stream.POLL_RESPONSE_LOSS, poll) < network.response_loss:
+            return
+        transit_s = self._transit(Stream.POLL_RESPONSE_TRANSIT, poll)
+        yield world.at(world.now + transit_s, Happening.RESPONSE_ARRIVAL, s, poll)
+        answer.succeed(page)
+
+    def _take_in(self, page: Page) -> None:
+        """Move the cursor past the page and hand its events to the workers."""
+        world, s = self._world, self._subscriber
+        if page.count == 0:
+            world.count(empty_responses=1)
+        world.tell(s, "the answer carries {} events", page.count)
+        if page.first > self._cursor:
+            world.deliveries.status[s, self._cursor : page.first] = Status.LOST
+            world.tell(s, "events {} to {} are no longer in the feed", self._cursor, page.first - 1)
+        self._cursor = page.end
+        for event in range(page.first, page.end):
+            self.receiver.accept(event)
+
+    def _transit(self, stream: Stream, poll: int) -> float:
+        return sample(self._one_way, self._world.seed, int(stream), self._subscriber, poll)
+
+    def _draw(self, stream: Stream, poll: int) -> float:
+        return uniform(self._world.seed, int(stream), self._subscriber, poll)
+
+
+def run_polling(world: World) -> None:
+    """Poll for every subscriber until the world ends."""
+    api = ProviderApi(world)
+    pollers = [Poller(world, api, s) for s in range(world.scenario.subscribers.count)]
+    for poller in pollers:
+        world.process(poller.poll_for_ever())
+    world.run_to_the_end()
+    receivers = [poller.receiver.servers for poller in pollers]
+    for servers in (api.servers, *receivers):
+        servers.close()
+    counters = world.counters
+    counters.connections_peak = sum(poller.connections.peak for poller in pollers)
+    counters.provider_queue_max = api.servers.longest
+    counters.provider_busy_s = api.servers.busy_s
+    counters.provider_queue_integral_s = api.servers.waiting_s
+    counters.receiver_queue_max = max(servers.longest for servers in receivers)
+    counters.receiver_busy_s = sum(servers.busy_s for servers in receivers)
+    counters.receiver_queue_integral_s = sum(servers.waiting_s for servers in receivers)

@@ -1,0 +1,105 @@
+"""The provider's events API: shared workers, a rate limit for each subscriber, and a feed.
+
+A request is answered with a snapshot of the feed, taken when a worker starts on it: the events
+created up to then (less the feed's lag), from the cursor on, at most a page, and no older than the
+feed retains. The answer leaves when that service ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from sim.distributions import compile_distribution, sample
+from sim.happenings import Happening
+from sim.mechanisms.world import Servers, World
+from sim.policies import compile_rate_limit, window_of, window_retry_after
+from sim.randomness import Stream
+
+_API_SERVICE = int(Stream.API_SERVICE)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Events first, first + 1, … end - 1 (none when equal), or a refusal with its Retry-After."""
+
+    first: int = 0
+    end: int = 0
+    rejected: bool = False
+    retry_after_s: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many events it carries."""
+        return self.end - self.first
+
+
+class Feed:
+    """What the events API shows at a time; a pure function of the time."""
+
+    def __init__(self, world: World) -> None:
+        api = world.scenario.provider_api
+        self._created: NDArray[np.float64] = world.created
+        self._lag_s = api.feed_lag_s
+        self._retained_events = api.retention.events if api.retention else None
+        self._retained_s = api.retention.seconds if api.retention else None
+
+    def page(self, cursor: int, size: int, time_s: float) -> Page:
+        """At most `size` events from `cursor` on, of those shown and retained at `time_s`."""
+        shown = int(np.searchsorted(self._created, time_s - self._lag_s, side="right"))
+        oldest = 0
+        if self._retained_events is not None:
+            oldest = max(shown - self._retained_events, 0)
+        if self._retained_s is not None:
+            oldest = int(np.searchsorted(self._created, time_s - self._retained_s, side="left"))
+        first = max(cursor, oldest)
+        return Page(first, max(first, min(shown, first + size)))
+
+
+class ProviderApi:
+    """The API all pollers share."""
+
+    def __init__(self, world: World) -> None:
+        api = world.scenario.provider_api
+        self.servers = Servers(world, api.workers)
+        self._world = world
+        self._feed = Feed(world)
+        self._page_size = world.scenario.polling.page_size
+        self._service = compile_distribution(api.service)
+        self._limit, self._per_s = compile_rate_limit(api.rate_limit)
+        subscribers = world.scenario.subscribers.count
+        self._window = [-1] * subscribers
+        self._used = [0] * subscribers
+
+    def over_limit(self, subscriber: int) -> Page | None:
+        """Count one arriving request; the refusal, if it is over the subscriber's limit."""
+        now = self._world.now
+        window = window_of(now, self._per_s)
+        if window != self._window[subscriber]:
+            self._window[subscriber], self._used[subscriber] = window, 0
+        if self._used[subscriber] >= self._limit:
+            return Page(rejected=True, retry_after_s=window_retry_after(now, self._per_s))
+        self._used[subscriber] += 1
+        return None
+
+    def answer(
+        self, subscriber: int, poll: int, cursor: int, sent_s: float
+    ) -> Generator[simpy.Event, object, Page]:
+        """Queue for a worker, take the snapshot, serve; returns the page when it leaves."""
+        world = self._world
+        with self.servers.join() as turn:
+            yield turn
+            self.servers.started()
+            page = self._feed.page(cursor, self._page_size, world.now)
+            carried = slice(page.first, page.end)
+            world.deliveries.attempts[subscriber, carried] += 1
+            first_attempt = world.deliveries.first_attempt[subscriber]
+            first_attempt[carried] = np.fmin(first_attempt[carried], sent_s)
+            service_s = sample(self._service, world.seed, _API_SERVICE, subscriber, poll)
+            yield world.at(world.now + service_s, Happening.SERVICE_END, subscriber, poll)
+            self.servers.ended()
+        return page

@@ -1,0 +1,177 @@
+"""The world the reference models live in: a SimPy clock with a stated order, counters and a narrator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappush
+from typing import Any
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from sim.happenings import Happening
+from sim.policies import overlap
+from sim.records import Counters, Deliveries, Via, Window
+from sim.scenario import Scenario
+
+Narrator = Callable[[float, int, str], None]
+
+_IMMEDIATELY = -1
+
+
+class Clock(simpy.Environment):
+    """A SimPy environment that schedules at absolute times, ordered by `Happening` when simultaneous.
+
+    SimPy orders simultaneous events by an integer priority, then by age. Here the priority is a
+    tuple: what SimPy schedules itself (a resource granted, a process started) happens immediately,
+    before any other happening at that time; what `at` schedules follows the documented order.
+    """
+
+    def schedule(self, event: simpy.Event, priority: int = 1, delay: float = 0) -> None:
+        """Schedule a consequence, as SimPy does by itself."""
+        heappush(self._queue, (self._now + delay, (_IMMEDIATELY, priority), next(self._eid), event))  # type: ignore[arg-type]
+
+    def at(
+        self, time_s: float, kind: Happening, subscriber: int, number: int, attempt: int = 0
+    ) -> simpy.Event:
+        """An event that happens at `time_s`, in its place among the simultaneous ones."""
+        event = simpy.Event(self)
+        event._ok = True
+        event._value = None
+        heappush(self._queue, (time_s, (kind, subscriber, number, attempt), next(self._eid), event))  # type: ignore[arg-type]
+        return event
+
+
+class World(Clock):
+    """One replication: a scenario, its events and its seed; and what came of them.
+
+    Attributes:
+        scenario: what is studied.
+        created: when each event is created, seconds, shape (n_events,).
+        seed: the replication's seed.
+        window: what counters cover.
+        counters: what happened within the window.
+        deliveries: what became of each event at each subscriber.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        created: NDArray[np.float64],
+        seed: int,
+        via: Via,
+        narrator: Narrator | None = None,
+    ) -> None:
+        super().__init__()
+        self.scenario = scenario
+        self.created = created
+        self.seed = seed
+        self.window = Window(scenario.run.warmup_s, scenario.run.duration_s)
+        self.counters = Counters()
+        self.deliveries = Deliveries.empty(created, scenario.subscribers.count, via)
+        self._narrator = narrator
+
+    @property
+    def in_window(self) -> bool:
+        """Whether counters count now."""
+        return self.window.start_s <= self.now < self.window.end_s
+
+    def count(self, **increments: int) -> None:
+        """Add to counters, if now is within the window."""
+        if self.in_window:
+            for name, increment in increments.items():
+                setattr(self.counters, name, getattr(self.counters, name) + increment)
+
+    def tell(self, subscriber: int, text: str, *values: Any) -> None:
+        """Tell the narrator, if there is one, what happens now."""
+        if self._narrator is not None:
+            self._narrator(self.now, subscriber, text.format(*values))
+
+    def run_to_the_end(self) -> None:
+        """Run until the world ends; a happening exactly then is outside it."""
+        self.run(until=self.scenario.world_end_s)
+
+
+class Servers:
+    """`workers` servers and one queue, first come first served, with its time integrals.
+
+    Attributes:
+        busy_s: worker-seconds spent serving within the window.
+        waiting_s: the time integral of the queue within the window.
+        longest: the longest queue an arrival within the window left behind it.
+    """
+
+    def __init__(self, world: World, workers: int) -> None:
+        self._world = world
+        self._workers = simpy.Resource(world, capacity=workers)
+        self._busy = 0
+        self._waiting = 0
+        self._last_change_s = 0.0
+        self.busy_s = 0.0
+        self.waiting_s = 0.0
+        self.longest = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many wait, those in service excluded."""
+        return len(self._workers.queue)
+
+    @property
+    def all_busy(self) -> bool:
+        """Whether every worker serves."""
+        return self._workers.count == self._workers.capacity
+
+    def join(self) -> simpy.resources.resource.Request:
+        """Queue for a worker: ``with servers.join() as turn: yield turn``, then `started` and `ended`."""
+        turn = self._workers.request()
+        self._change(waiting=1)
+        if self._world.in_window:
+            self.longest = max(self.longest, self.waiting)
+        return turn
+
+    def started(self) -> None:
+        """A job went from the queue into service."""
+        self._change(waiting=-1, busy=1)
+
+    def ended(self) -> None:
+        """A job left service."""
+        self._change(busy=-1)
+
+    def close(self) -> None:
+        """Integrate up to now, when the world ends."""
+        self._change()
+
+    def _change(self, waiting: int = 0, busy: int = 0) -> None:
+        window = self._world.window
+        span_s = overlap(self._last_change_s, self._world.now, window.start_s, window.end_s)
+        self.waiting_s += self._waiting * span_s
+        self.busy_s += self._busy * span_s
+        self._waiting += waiting
+        self._busy += busy
+        self._last_change_s = self._world.now
+
+
+class Connections:
+    """Kept-alive connections of one client: opened when none is idle, closed by a timeout or a refusal."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._open = 0
+        self._in_use = 0
+        self.peak = 0
+
+    def take(self) -> None:
+        """A request goes out: on an idle connection, or on a new one."""
+        if self._in_use == self._open:
+            self._open += 1
+            self._world.count(connections_opened=1)
+        self._in_use += 1
+        if self._world.in_window:
+            self.peak = max(self.peak, self._open)
+
+    def give_back(self, *, still_open: bool) -> None:
+        """The request is over; its connection is idle again, or closed."""
+        self._in_use -= 1
+        if not still_open:
+            self._open -= 1

@@ -41,7 +41,7 @@ one_way = {{ kind = "lognormal", mean_s = 0.05, cv = 0.5 }}   # assumed
 
 [webhook]
 timeout_s = 10             # GitHub waits 10 s (docs.github.com, best practices for using webhooks)
-retry = {{ kind = "none" }}  # GitHub does not redeliver by itself (docs.github.com, handling failed deliveries)
+retry = {{ kind = "none" }} # GitHub does not redeliver by itself (docs.github.com, failed webhook deliveries)
 
 [polling]
 interval_s = {interval_s}           # assumed: a common setting of CI servers that poll

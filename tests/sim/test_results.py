@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from sim import provenance, results
 from sim.errors import InputError
+from sim.records import RECORD_COLUMNS, Deliveries, Window
 from sim.results import RECORD_SCHEMA, RunFolder, read_run
 from sim.scenario import load_scenario, scenario_from
 
@@ -33,8 +34,8 @@ def records(n: int = 3) -> pd.DataFrame:
             "visible": visible,
             "attempts": 1,
             "copies": 1,
-            "via": "webhook",
-            "status": ["delivered"] * (n - 1) + ["lost"],
+            "via": pd.Categorical(["webhook"] * n),
+            "status": pd.Categorical(["delivered"] * (n - 1) + ["lost"]),
         }
     )
 
@@ -79,6 +80,26 @@ def test_records_keep_their_stated_schema_and_further_columns(tmp_path):
     assert all(written.field(name).type == RECORD_SCHEMA.field(name).type for name in RECORD_SCHEMA.names)
     assert np.isnan(pq.read_table(path)["visible"].to_numpy()[-1])  # NaN, not null
     assert pq.read_table(path)["visible"].null_count == 0
+
+
+def test_the_engines_own_records_read_back_unchanged(tmp_path):
+    nan = float("nan")
+    frame = Deliveries(
+        created=np.array([0.1, 0.2]),
+        first_attempt=np.array([[0.3, 0.4], [0.5, nan]]),
+        visible=np.array([[0.6, nan], [0.8, nan]]),
+        attempts=np.array([[1, 2], [1, 0]], dtype=np.int32),
+        copies=np.array([[1, 0], [1, 0]], dtype=np.int32),
+        via=np.zeros((2, 2), dtype=np.int8),
+        status=np.array([[0, 1], [0, 2]], dtype=np.int8),
+    ).frame(Window(0.0, 1.0))
+    with RunFolder.create("run", "test", tmp_path) as run:
+        run.save_records(frame)
+        run.save_records(frame.astype({"via": str, "status": str}), "from_strings")
+    for name in ("records", "from_strings"):
+        back = read_run(run.path).records(name)
+        pd.testing.assert_frame_equal(back, frame, check_categorical=False)
+    assert tuple(RECORD_SCHEMA.names) == RECORD_COLUMNS
 
 
 def test_records_without_a_column_of_the_schema_are_refused(tmp_path):
@@ -248,6 +269,12 @@ def test_without_git_a_run_is_still_recorded(tmp_path, monkeypatch):
         pass
     assert run.path.name.endswith("_run_nogit")
     assert read_run(run.path).document["commit"] is None
+
+
+def test_inside_a_git_hook_the_commit_is_still_that_of_the_code(tmp_path, monkeypatch):
+    git(tmp_path, "init", "-q")
+    monkeypatch.setenv("GIT_DIR", str(provenance.CODE_ROOT / ".git"))
+    assert provenance.code_commit(tmp_path).label == "nogit"
 
 
 def test_a_git_that_hangs_is_given_up(tmp_path, monkeypatch):

@@ -269,10 +269,11 @@ def _run_polling(scenario: Scenario, created: NDArray[np.float64], seed: int) ->
     counts = np.zeros(len(pull.COUNTER_NAMES), dtype=np.int64)
     at_api, at_receivers = np.zeros(2), np.zeros(2)
     fetched = np.full(d.visible.shape, np.nan)
-    pull.fetch(world, poller, created, fetched, d.first_attempt, d.attempts, d.status, counts, at_api)
+    opens_page = np.zeros(d.visible.shape, dtype=np.bool_)
+    pull.fetch(world, poller, created, fetched, opens_page, d.first_attempt, d.attempts, d.status, counts, at_api)
     for s in range(scenario.subscribers.count):
         at_one = np.zeros(2)
-        pull.take_in(world, s, fetched[s], d.visible[s], d.copies[s], d.status[s], counts, at_one)
+        pull.take_in(world, s, fetched[s], opens_page[s], d.visible[s], d.copies[s], d.status[s], counts, at_one)
         at_receivers += at_one
     counters = _counters(pull.COUNTER_NAMES, counts)
     counters.provider_busy_s, counters.provider_queue_integral_s = float(at_api[BUSY]), float(at_api[WAITING])

@@ -88,6 +88,7 @@ def fetch(
     pull: Pull,
     created: NDArray[np.float64],
     fetched: NDArray[np.float64],
+    opens_page: NDArray[np.bool_],
     first_attempt: NDArray[np.float64],
     attempts: NDArray[np.int32],
     status: NDArray[np.int8],
@@ -96,7 +97,8 @@ def fetch(
 ) -> None:
     """Run all pollers until the world ends; fills arrays of shape (n_subscribers, n_events).
 
-    `fetched` is when the response that brought an event arrived, NaN if none did. `integrals` are the API's.
+    `fetched` is when the response that brought an event arrived, NaN if none did; `opens_page` marks the
+    first event of each response. `integrals` are the API's.
     """
     subscribers = len(fetched)
     schedule = pull.schedule
@@ -193,6 +195,7 @@ def fetch(
             cursor[s] = end
             for event in range(first, end):
                 fetched[s, event] = now
+                opens_page[s, event] = event == first
             sends = end - first == pull.page_size and outage_at(world.outages, now) == UP
             cycle_over = not sends
 
@@ -236,6 +239,7 @@ def take_in(
     world: World,
     subscriber: int,
     fetched: NDArray[np.float64],
+    opens_page: NDArray[np.bool_],
     visible: NDArray[np.float64],
     copies: NDArray[np.int32],
     status: NDArray[np.int8],
@@ -245,14 +249,13 @@ def take_in(
     """Serve what one poller fetched; fills arrays of shape (n_events,). `integrals` are the receiver's."""
     free = idle_servers(world.receiver_workers)
     starts = no_jobs()
-    batch_s = -1.0
     idle, waiting = 0, 0
     for event in range(len(fetched)):
         now = fetched[event]
         if np.isnan(now):
             continue
-        if now != batch_s:
-            batch_s = now
+        if opens_page[event]:
+            # The events of one response join before any of them can end, even if service takes no time.
             idle, waiting = idle_now(free, now), waiting_now(starts, now)
         if idle > 0:
             idle -= 1

@@ -1,0 +1,137 @@
+"""Generated scenarios: small worlds full of ties, losses, outages, limits and overload."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from sim.scenario import Scenario, scenario_from
+
+# Multiples of a quarter second are exact in binary, so happenings do fall on the same instant.
+_grid_s = st.integers(1, 24).map(lambda quarters: quarters / 4)
+_mean_s = st.sampled_from([0.05, 0.25, 0.3, 1.0, 2.5])
+
+
+def _durations(*, may_be_zero: bool) -> st.SearchStrategy[dict[str, Any]]:
+    constants = st.sampled_from([0.0, 0.25, 0.5, 1.0] if may_be_zero else [0.25, 0.5, 1.0])
+    return st.one_of(
+        constants.map(lambda mean_s: {"kind": "constant", "mean_s": mean_s}),
+        _mean_s.map(lambda mean_s: {"kind": "exponential", "mean_s": mean_s}),
+        st.tuples(_mean_s, st.sampled_from([0.3, 1.0, 3.0])).flatmap(
+            lambda pair: st.sampled_from(
+                [{"kind": kind, "mean_s": pair[0], "cv": pair[1]} for kind in ("lognormal", "gamma", "pareto")]
+            )
+        ),
+        _grid_s.map(lambda high_s: {"kind": "uniform", "low_s": 0.0, "high_s": high_s}),
+        st.lists(st.sampled_from([0.0, 0.25, 1.0, 4.0]), min_size=1, max_size=4).map(
+            lambda values_s: {"kind": "empirical", "values_s": values_s}
+        ),
+    )
+
+
+_workloads = st.one_of(
+    st.sampled_from([0.1, 0.5, 2.0, 5.0]).map(lambda rate: {"kind": "poisson", "rate_per_s": rate}),
+    st.tuples(st.sampled_from([0.25, 1.0, 4.0]), st.sampled_from(["random", "synchronised"])).map(
+        lambda pair: {"kind": "periodic", "rate_per_s": pair[0], "phase": pair[1]}
+    ),
+)
+
+_attempts = st.integers(1, 5)
+_retries = st.one_of(
+    st.just({"kind": "none"}),
+    st.lists(st.sampled_from([0.0, 0.25, 1.0, 5.0]), min_size=1, max_size=4).map(
+        lambda gaps_s: {"kind": "schedule", "gaps_s": gaps_s}
+    ),
+    st.fixed_dictionaries(
+        {
+            "kind": st.sampled_from(["fixed", "linear", "exponential"]),
+            "base_s": st.sampled_from([0.0, 0.25, 1.0]),
+            "factor": st.sampled_from([1.0, 2.0]),
+            "cap_s": st.sampled_from([1.0, 60.0]),
+            "max_attempts": _attempts,
+            "jitter": st.sampled_from(["none", "full", "equal"]),
+        },
+        optional={"max_duration_s": _grid_s},
+    ),
+    st.fixed_dictionaries(
+        {
+            "kind": st.just("exponential"),
+            "base_s": st.sampled_from([0.25, 1.0]),
+            "cap_s": st.sampled_from([0.5, 60.0]),
+            "max_attempts": _attempts,
+            "jitter": st.just("decorrelated"),
+        }
+    ),
+)
+
+
+@st.composite
+def _outages(draw: st.DrawFn) -> list[dict[str, Any]]:
+    outages, start_s = [], 0.0
+    for _ in range(draw(st.integers(0, 3))):
+        start_s += draw(st.sampled_from([0.0, 0.25, 2.0, 7.5]))
+        duration_s = draw(_grid_s)
+        kind = draw(st.sampled_from(["refuse", "black_hole", "error"]))
+        outages.append({"start_s": start_s, "duration_s": duration_s, "kind": kind})
+        start_s += duration_s
+    return outages
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> Scenario:
+    """Any scenario the schema allows, small enough to run both engines in milliseconds."""
+    duration_s = draw(st.sampled_from([5.0, 20.0, 60.0]))
+    schedule = draw(st.sampled_from(["fixed_rate", "fixed_delay", "exponential"]))
+    interval_s = draw(st.sampled_from([0.25, 1.0, 3.0, 10.0]))
+    jittered = schedule != "exponential" and draw(st.booleans())
+    api: dict[str, Any] = {
+        "workers": draw(st.integers(1, 3)),
+        "service": draw(_durations(may_be_zero=True)),
+        "feed_lag_s": draw(st.sampled_from([0.0, 0.0, 0.25, 2.0])),
+    }
+    if draw(st.booleans()):
+        api["rate_limit"] = {"requests": draw(st.integers(1, 4)), "per_s": draw(_grid_s)}
+    retention = draw(st.sampled_from([None, {"events": 2}, {"seconds": 3.0}]))
+    if retention:
+        api["retention"] = retention
+    loss = st.sampled_from([0.0, 0.0, 0.2, 1.0])
+    return scenario_from(
+        {
+            "name": "generated",
+            "workload": draw(_workloads),
+            "subscribers": {"count": draw(st.integers(1, 3))},
+            "network": {
+                "one_way": draw(_durations(may_be_zero=True)),
+                "request_loss": draw(loss),
+                "response_loss": draw(loss),
+            },
+            "webhook": {
+                "timeout_s": draw(_grid_s),
+                "retry": draw(_retries),
+                "max_in_flight": draw(st.sampled_from([1, 2, 100])),
+            },
+            "polling": {
+                "interval_s": interval_s,
+                "schedule": schedule,
+                "timeout_s": draw(_grid_s),
+                "jitter_s": draw(st.sampled_from([interval_s / 2, interval_s])) if jittered else 0.0,
+                "phase": draw(st.sampled_from(["random", "synchronised"])),
+                "page_size": draw(st.sampled_from([1, 2, 100])),
+            },
+            "receiver": {
+                "workers": draw(st.integers(1, 3)),
+                "service": draw(_durations(may_be_zero=True)),
+                "queue_limit": draw(st.sampled_from([0, 1, 5, 1000])),
+                "retry_after_s": draw(st.sampled_from([0.0, 0.25, 2.0])),
+                "acknowledge": draw(st.sampled_from(["after_processing", "on_receipt"])),
+                "outages": draw(_outages()),
+            },
+            "provider_api": api,
+            "run": {
+                "duration_s": duration_s,
+                "warmup_s": draw(st.sampled_from([0.0, 0.0, 2.0])),
+                "drain_s": draw(st.sampled_from([0.0, 0.0, 30.0])),
+            },
+        }
+    )

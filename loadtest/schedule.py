@@ -157,6 +157,7 @@ class Plan:
         payload_bytes: the size the envelope is padded to.
         timeout_s: a request without an answer for so long has failed.
         pool_size: greenlets, hence requests in flight at most; a full pool shows as lag.
+        lead_in_s: quiet seconds between being ready and the origin.
         due: polling only: how many events each poll is to find.
         cursors: polling only: `cursors[k]` is the cursor after which k events follow.
         page_size: polling only.
@@ -169,6 +170,7 @@ class Plan:
     payload_bytes: int = 1000
     timeout_s: float = 10.0
     pool_size: int = DEFAULT_POOL_SIZE
+    lead_in_s: float = 0.25
     due: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     cursors: tuple[str, ...] = ()
     page_size: int = 100

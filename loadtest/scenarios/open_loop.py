@@ -42,7 +42,6 @@ BUILD_GAP_US = 400
 """Build in a gap only when it is several times longer than building takes (about 50 µs)."""
 
 DRAIN_GRACE_S = 5.0
-LEAD_IN_S = 0.25
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +201,7 @@ class OpenLoop:
             build(index, started)
         each_us = (now_us() - started) / max(trial, 1)
         ahead = min(count, max(256, AHEAD_BYTES // max(plan.payload_bytes, 500)))
-        return int(2 * each_us * ahead + LEAD_IN_S * 1e6)
+        return int(2 * each_us * ahead + plan.lead_in_s * 1e6)
 
     def _dispatch(self, ahead: int) -> None:
         intended, count, built = self._intended, len(self._intended), 0

@@ -1,0 +1,174 @@
+"""Figures of a load or a race: latency distributions, and the servers' load over time above the latency.
+
+Colours are Okabe and Ito's, told apart by every kind of colour vision, each with its own line style;
+curves are named where they run; the finding is the title; a void run says so across the figure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from loadtest.runner.results import ArmRun, LoadResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe & Ito, "Color Universal Design" (2008): blue, vermilion, bluish green, reddish purple.
+COLOURS = {"webhook": "#0072B2", "polling": "#D55E00"}
+ROLE_COLOURS = {"receiver": "#009E73", "poller": "#009E73", "provider": "#CC79A7", "generator": "#777777"}
+STYLES = {"webhook": "-", "polling": "--", "receiver": "-", "poller": "-", "provider": "--", "generator": ":"}
+
+LEAST_MS = 0.05
+"""Where the logarithmic latency axis begins at the earliest."""
+
+
+def draw(result: LoadResult) -> dict[str, Figure]:
+    """Every figure of a result, by file name."""
+    with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        figures = {"latency_cdf": latency_cdf(result)}
+        for arm in result.arms:
+            figures[f"server_load_{arm}"] = server_load(result, result.of(arm)[0])
+    return figures
+
+
+def latency_cdf(result: LoadResult) -> Figure:
+    """The share of events (a load: of requests) done within each latency, one curve an arm."""
+    figure, axes = _figure(result)
+    medians = {}
+    heights = (0.5, 0.28)
+    for position, arm in enumerate(result.arms):
+        values = np.sort(np.concatenate([_latencies_ms(result.command, run) for run in result.of(arm)]))
+        if values.size == 0:
+            continue
+        share = np.arange(1, values.size + 1) / values.size
+        axes.plot(values, share, STYLES[arm], color=COLOURS[arm], drawstyle="steps-post", linewidth=1.8)
+        medians[arm] = float(np.median(values))
+        at = float(np.quantile(values, heights[position % 2]))
+        axes.annotate(
+            f" {arm}: median {_milliseconds(medians[arm])}",
+            (at, heights[position % 2]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=COLOURS[arm],
+            va="center",
+        )
+        if result.command == "load":
+            raw = np.sort(np.concatenate([run.samples.uncorrected_us for run in result.of(arm)])) / 1e3
+            axes.plot(
+                np.maximum(raw, LEAST_MS),
+                share,
+                ":",
+                color=COLOURS[arm],
+                drawstyle="steps-post",
+                linewidth=1.2,
+            )
+            axes.annotate(
+                "dotted: the same from the real send", (0.99, 0.02), xycoords="axes fraction", ha="right",
+                fontsize=8, color="#555555",
+            )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel(
+        "latency, ms: " + ("intended send to answer" if result.command == "load" else "created to visible")
+    )
+    axes.set_ylabel("share of requests" if result.command == "load" else "share of events")
+    axes.set_title(_headline(result, medians), loc="left")
+    axes.grid(alpha=0.25)
+    return figure
+
+
+def server_load(result: LoadResult, run: ArmRun) -> Figure:
+    """CPU of each process over time, and each request's or event's latency on the same time axis."""
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    peaks = {}
+    for role, readings in run.server_load.groupby("role", sort=False):
+        if len(readings) < 3:
+            continue
+        at = readings["at_s"].to_numpy()
+        rate = np.diff(readings["cpu_s"].to_numpy()) / np.maximum(np.diff(at), 1e-3)
+        within = at[1:] >= -0.5
+        if not within.any():
+            continue
+        name = str(role)
+        upper.step(at[1:][within], 100 * rate[within], STYLES[name], color=ROLE_COLOURS[name], where="pre")
+        upper.annotate(
+            f" {name}", (at[-1], 100 * float(np.median(rate[within]))), color=ROLE_COLOURS[name], va="center",
+            annotation_clip=False,
+        )  # fmt: skip
+        if name != "generator":
+            peaks[name] = 100 * float(rate[within].max())
+    created_s, latency_ms = _latency_series(result.command, run)
+    lower.plot(
+        created_s, np.maximum(latency_ms, LEAST_MS), ".", color=COLOURS[run.arm], markersize=3, alpha=0.6
+    )
+    lower.set_yscale("log")
+    lower.set_ylabel("latency, ms")
+    lower.set_xlabel("seconds since the first event was due")
+    upper.set_ylabel("CPU, % of a core")
+    upper.set_ylim(bottom=0)
+    busiest = max(peaks, key=lambda name: peaks[name], default=None)
+    finding = (
+        f"at most {peaks[busiest]:.0f} % of a core for the {busiest}" if busiest else "no server was ours"
+    )
+    upper.set_title(f"{run.arm}: {finding}, p99 {_p99(latency_ms)}", loc="left")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.25)
+    _stamp(figure, result)
+    return figure
+
+
+def _latencies_ms(command: str, run: ArmRun) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    latency_ms = _latency_series(command, run)[1]
+    return np.maximum(latency_ms[~np.isnan(latency_ms)], LEAST_MS)
+
+
+def _latency_series(
+    command: str, run: ArmRun
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    """When each event was due (s) and its latency (ms), NaN where it never came."""
+    if command == "race" and run.records is not None:
+        created = run.records["created"].to_numpy(dtype=np.float64)
+        return created, 1e3 * (run.records["visible"].to_numpy(dtype=np.float64) - created)
+    done = run.samples.acknowledged
+    created = (run.samples.intended_us[done] - run.notes["origin_us"]) / 1e6
+    return created, run.samples.corrected_us / 1e3
+
+
+def _headline(result: LoadResult, medians: dict[str, float]) -> str:
+    if len(medians) == 2 and result.command == "race":
+        fast, slow = sorted(medians, key=lambda arm: medians[arm])
+        times = medians[slow] / medians[fast]
+        return f"Half of all events are visible {times:.3g}× sooner by {fast} than by {slow}"
+    if not medians:
+        return "No request was answered"
+    arm = next(iter(medians))
+    values = np.concatenate([_latencies_ms(result.command, run) for run in result.of(arm)])
+    return f"{result.scenario.name}: 99 % of {arm} done within {_p99(values)}"
+
+
+def _p99(latency_ms: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
+    known = latency_ms[~np.isnan(latency_ms)]
+    return _milliseconds(float(np.quantile(known, 0.99))) if known.size else "unknown"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+def _figure(result: LoadResult) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    _stamp(figure, result)
+    return figure, axes
+
+
+def _stamp(figure: Figure, result: LoadResult) -> None:
+    if result.void:
+        figure.text(
+            0.5, 0.5, "VOID", fontsize=90, color="#888888", alpha=0.35, ha="center", va="center", rotation=25
+        )

@@ -1,0 +1,61 @@
+"""Writing a load or a race into its run folder."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from loadtest.recorder import HistogramOverflow, histogram
+from loadtest.runner.results import LoadResult
+
+if TYPE_CHECKING:
+    from loadtest.schedule import IntArray
+    from sim.results import RunFolder
+
+
+def save(folder: RunFolder, result: LoadResult, *, figures: bool) -> None:
+    """Write samples, records, tables, histograms and figures; note ledger, verdict and sample counts."""
+    import pandas as pd  # noqa: PLC0415 - half a second that --help need not wait for
+
+    for run in result.runs:
+        run.samples.save(folder.path / f"samples_{run.arm}_{run.run}.npz")
+    records = [run.records.assign(arm=run.arm, run=run.run) for run in result.runs if run.records is not None]
+    if records:
+        folder.save_records(pd.concat(records, ignore_index=True))
+    folder.save_table(result.summary(), "summary")
+    folder.save_table(
+        pd.concat(
+            [run.server_load.assign(arm=run.arm, run=run.run) for run in result.runs], ignore_index=True
+        ),
+        "server_load",
+    )
+    if result.differences is not None:
+        folder.save_table(result.differences, "differences")
+    histograms = {
+        f"{run.arm}_{run.run}": _histograms(run.samples.corrected_us, run.samples.uncorrected_us)
+        for run in result.runs
+    }
+    (folder.path / "histograms.json").write_text(json.dumps(histograms, indent=1), encoding="utf-8")
+    folder.note(
+        ledger={arm: result.ledger(arm) for arm in result.arms},
+        void=result.void,
+        thresholds=[each.__dict__ for each in result.thresholds],
+        sample_counts={f"{run.arm}_{run.run}": run.samples.index.size for run in result.runs},
+        arms={f"{run.arm}_{run.run}": run.notes for run in result.runs},
+    )
+    if figures:
+        from loadtest.figures import draw  # noqa: PLC0415 - matplotlib takes a second
+
+        for name, figure in draw(result).items():
+            folder.save_figure(figure, name)
+
+
+def _histograms(corrected: IntArray, uncorrected: IntArray) -> dict[str, str | None]:
+    """Both HDR histograms, compressed in the format every HdrHistogram library reads; None on overflow."""
+    encoded: dict[str, str | None] = {}
+    for name, values in (("corrected", corrected), ("uncorrected", uncorrected)):
+        try:
+            encoded[name] = histogram(values).encode().decode()
+        except HistogramOverflow:
+            encoded[name] = None
+    return encoded

@@ -1,0 +1,84 @@
+"""Running the load generator: Locust as its own process, on a plan, to a set of samples."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import loadtest.scenarios
+from loadtest.monitor import Monitor
+from loadtest.recorder import Samples, merge
+from loadtest.runner.processes import Child, Crew, ProcessFailed
+from loadtest.runner.progress import Progress
+from loadtest.schedule import Plan
+
+START_TIMEOUT_S = 60.0
+GRACE_S = 30.0
+POLL_S = 0.02
+
+ROLE = "generator"
+
+
+def locustfile(arm: str) -> Path:
+    """The Locust file of an arm."""
+    return Path(loadtest.scenarios.__path__[0]) / f"{arm}.py"
+
+
+class Generation:
+    """One run of the generator against one host."""
+
+    def __init__(self, crew: Crew, monitor: Monitor, plan: Plan, host: str) -> None:
+        self.plan = plan
+        self.folder = crew.folder / f"plan-{len(crew.children)}"
+        self.folder.mkdir()
+        plan.write(self.folder)
+        self.child: Child = crew.generator(locustfile(plan.arm), host, self.folder, plan.pool_size)
+        monitor.watch(ROLE, self.child.pid)
+
+    def origin_us(self) -> int:
+        """Wait until the generator has set the run's origin, a little ahead of now.
+
+        Raises:
+            ProcessFailed: it ended or took too long.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not (status := self._status()):
+            self._require_alive()
+            if time.monotonic() > deadline:
+                raise ProcessFailed(
+                    f"Locust was not ready within {START_TIMEOUT_S:g} s: {self.child.last_words()}"
+                )
+            time.sleep(POLL_S)
+        return int(status["origin_us"])
+
+    def samples(self, origin_us: int, progress: Progress, label: str) -> Samples:
+        """Wait for the end of the schedule and of the last answer; then read what was recorded.
+
+        Raises:
+            ProcessFailed: the generator died or did not come to an end.
+        """
+        last_us = int(self.plan.offsets_us[-1])
+        limit_s = (origin_us + last_us) / 1e6 + self.plan.timeout_s + GRACE_S
+        with progress.stage(label, last_us / 1e6) as bar:
+            while self.child.process.poll() is None:
+                bar.at((time.monotonic_ns() // 1000 - origin_us) / 1e6)
+                if time.monotonic() > limit_s:
+                    raise ProcessFailed(f"Locust did not end in time: {self.child.last_words()}")
+                time.sleep(POLL_S)
+        parts = [Samples.load(path) for path in sorted(self.folder.glob("samples-*.npz"))]
+        if self.child.process.returncode != 0 or not parts:
+            raise ProcessFailed(
+                f"Locust ended with exit code {self.child.process.returncode}: {self.child.last_words()}"
+            )
+        return merge(parts)
+
+    def _require_alive(self) -> None:
+        code = self.child.process.poll()
+        if code is not None:
+            raise ProcessFailed(f"Locust ended with exit code {code}: {self.child.last_words()}")
+
+    def _status(self) -> dict[str, Any] | None:
+        path = self.folder / "generator-0.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

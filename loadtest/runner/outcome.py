@@ -1,0 +1,184 @@
+"""After the last answer: the ledger counted, records joined, costs read, the verdict reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from loadtest.inbox import LedgerRow
+from loadtest.recorder import TIMED_OUT, HistogramOverflow, Samples, histogram
+from loadtest.runner.figures_of_merit import quantiles_s, server_metrics
+from loadtest.runner.generation import ROLE
+from loadtest.runner.processes import Child
+from loadtest.runner.results import ArmRun
+from loadtest.runner.session import Session, Settings, idle_span
+from loadtest.schedule import IntArray
+from loadtest.verdict import Ledger, void_reasons
+from sim.records import MISSING_US, Counters, Status, Via, measured_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One arm run as measured, before the verdict.
+
+    Attributes:
+        delivered: what the servers' cost is spread over: visible events, or answered polls.
+        origin_us, end_us: the span over which that cost is counted.
+    """
+
+    arm: str
+    samples: Samples
+    metrics: dict[str, float]
+    ledger: Ledger
+    records: pd.DataFrame | None
+    delivered: int
+    origin_us: int
+    end_us: int
+
+
+def visible_us(rows: Sequence[LedgerRow], size: int) -> tuple[IntArray, IntArray]:
+    """When each event became visible (`MISSING_US`: never), and how many copies of it were accepted."""
+    when = np.full(size, MISSING_US, dtype=np.int64)
+    copies = np.zeros(size, dtype=np.int64)
+    for row in rows:
+        if 0 <= row.event_index < size:
+            copies[row.event_index] += row.copies
+            if row.visible_us is not None:
+                when[row.event_index] = row.visible_us
+    return when, copies
+
+
+def count(samples: Samples, rows: Sequence[LedgerRow] | None) -> Ledger:
+    """The ledger of a run: from the generator's samples and, where it is ours, the inbox."""
+    scheduled, sent = samples.index.size, int(samples.sent.sum())
+    acknowledged = samples.acknowledged
+    figures = {
+        "scheduled": scheduled,
+        "sent": sent,
+        "unsent": scheduled - sent,
+        "acknowledged": int(acknowledged.sum()),
+        "failed": int((samples.sent & ~acknowledged).sum()),
+    }
+    if rows is None:
+        return Ledger(**figures)
+    when, copies = visible_us(rows, scheduled)
+    seen = when != MISSING_US
+    return Ledger(
+        **figures,
+        visible=int((acknowledged & seen).sum()),
+        lost=int((acknowledged & ~seen).sum()),
+        duplicates=int(np.maximum(copies - 1, 0).sum()),
+        unacknowledged_visible=int((~acknowledged & seen).sum()),
+    )
+
+
+def deliveries(samples: Samples, rows: Sequence[LedgerRow], origin_us: int) -> pd.DataFrame:
+    """Delivery records of a load: one attempt an event, visible when the receiver's worker served it."""
+    when, copies = visible_us(rows, samples.index.size)
+    status = np.where(samples.sent, Status.LOST, Status.PENDING)
+    status[when != MISSING_US] = Status.DELIVERED
+    return measured_records(
+        created_us=samples.intended_us,
+        first_attempt_us=samples.sent_us,
+        visible_us=when,
+        attempts=samples.sent.astype(np.int32),
+        copies=copies,
+        via=Via.WEBHOOK,
+        status=status,
+        origin_us=origin_us,
+    )
+
+
+def sender_counters(samples: Samples, receiver: Mapping[str, Any]) -> Counters:
+    """The counters of a load of the receiver, as far as they were measured."""
+    counters = inbox_counters(receiver)
+    counters.requests = int(samples.sent.sum())
+    counters.rejected = int(np.isin(samples.status, (429, 503)).sum())
+    counters.timeouts = int((samples.status == TIMED_OUT).sum())
+    return counters
+
+
+def inbox_counters(status: Mapping[str, Any]) -> Counters:
+    """What the status of a process with an inbox says of its queue and its worker."""
+    counters = Counters.unknown()
+    counters.receiver_busy_s = status.get("busy_s")
+    counters.receiver_queue_max = status.get("queue_max")
+    counters.receiver_queue_integral_s = status.get("queue_integral_s")
+    return counters
+
+
+def finish(
+    context: Session,
+    measured: Measured,
+    *,
+    servers: Mapping[str, tuple[Child, int]],
+    settings: Settings,
+    notes: Mapping[str, Any],
+    run: int = 0,
+    others: Sequence[str] = (),
+) -> ArmRun:
+    """Add the servers' cost and the verdict.
+
+    Args:
+        context: the session, whose monitor watched the servers.
+        measured: what was measured.
+        servers: by role: the process, and when it became ready (µs), where its idle baseline begins.
+        settings: states the limit of the generator's lag.
+        notes: further facts for run.json.
+        run: the repetition's number.
+        others: further reasons to void.
+    """
+    samples, monitor = measured.samples, context.monitor
+    usages = {
+        role: monitor.usage(
+            child.role, measured.origin_us, measured.end_us, idle_span(ready_us, measured.origin_us)
+        )
+        for role, (child, ready_us) in servers.items()
+    }
+    # The generator's share counts from the first to the last answer, without its start and its end.
+    last_us = max(int(samples.done_us.max()), measured.origin_us + 1)
+    generator = monitor.usage(ROLE, measured.origin_us, last_us)
+    metrics = measured.metrics | server_metrics(usages, measured.delivered)
+    if generator is not None:
+        metrics["generator_cpu_share"] = generator.cpu_share
+    overflow = None
+    try:
+        for values in (samples.corrected_us, samples.uncorrected_us):
+            histogram(values)
+    except HistogramOverflow as error:
+        overflow = str(error)
+    lag_us = samples.generator_lag_us
+    reasons = void_reasons(
+        measured.ledger,
+        loops={role: str(child.ready.get("loop")) for role, (child, _) in servers.items()},
+        generator_cpu=None if generator is None else generator.cpu_share,
+        lag_p99_s=quantiles_s(lag_us, 0.99)[0] if lag_us.size else None,
+        lag_limit_s=settings.lag_limit_s,
+        failures=samples.failures(),
+        overflow=overflow,
+        others=others,
+    )
+    return ArmRun(
+        arm=measured.arm,
+        run=run,
+        metrics=metrics,
+        ledger=measured.ledger,
+        void=reasons,
+        samples=samples,
+        records=measured.records,
+        server_load=monitor.frame(measured.origin_us),
+        notes={
+            "event_loops": {role: child.ready.get("loop") for role, (child, _) in servers.items()},
+            "cpus": context.crew.cpus.describe(),
+            "idle_cpu_per_s": {role: usage and usage.idle_cpu_per_s for role, usage in usages.items()},
+            "failures": samples.failures(),
+            "origin_us": measured.origin_us,
+            **notes,
+        },
+    )

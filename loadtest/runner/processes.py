@@ -1,0 +1,285 @@
+"""Starting and surely stopping the processes of a run: servers and the load generator.
+
+Every child leads its own process group, so a Ctrl-C at the terminal reaches only the harness, which
+then stops them itself; the group is killed whatever happens. With two cores or more, servers and
+generator are pinned apart, so that neither is measured waiting for the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from sim.errors import InputError, VoidRun
+
+READY_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 10.0
+STATUS_TIMEOUT_S = 2.0
+
+
+class ProcessFailed(VoidRun):
+    """A process of the run ended or kept silent when it should not have; the message holds its last line."""
+
+
+@dataclass(frozen=True)
+class CpuPlan:
+    """Which cores the servers and the generator may use; None: not pinned."""
+
+    servers: frozenset[int] | None = None
+    generator: frozenset[int] | None = None
+
+    @classmethod
+    def for_this_machine(cls) -> CpuPlan:
+        """The generator on the last usable core, the servers on the others, where there are two or more."""
+        if not hasattr(os, "sched_getaffinity"):
+            return cls()
+        usable = sorted(os.sched_getaffinity(0))
+        if len(usable) < 2:
+            return cls()
+        return cls(servers=frozenset(usable[:-1]), generator=frozenset(usable[-1:]))
+
+    def describe(self) -> dict[str, list[int] | None]:
+        """For run.json."""
+        return {
+            "servers": None if self.servers is None else sorted(self.servers),
+            "generator": None if self.generator is None else sorted(self.generator),
+        }
+
+
+@contextlib.contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the block has ended: no start or stop is ever half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[tuple[int, FrameType | None]] = []
+    kept = {
+        number: signal.signal(number, lambda number, frame: arrived.append((number, frame)))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for kept_number, kept_handler in kept.items():
+            signal.signal(kept_number, kept_handler)
+        for number, frame in arrived[:1]:
+            handler = kept[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
+            elif handler == signal.SIG_DFL:
+                signal.raise_signal(number)
+
+
+@dataclass
+class Child:
+    """A process of ours in its own group, its standard error in a file."""
+
+    role: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    ready: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also its group's."""
+        return self.process.pid
+
+    @property
+    def url(self) -> str:
+        """Where a server listens."""
+        return f"http://127.0.0.1:{self.ready['port']}"
+
+    def last_words(self) -> str:
+        """The last line it wrote to standard error."""
+        lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1] if lines else "it wrote nothing on standard error"
+
+    def status(self) -> dict[str, Any]:
+        """The server's own counts, from GET /status.
+
+        Raises:
+            ProcessFailed: no answer, or not JSON.
+        """
+        try:
+            document = get_json(f"{self.url}/status")
+        except (OSError, ValueError) as error:
+            raise ProcessFailed(
+                f"the {self.role} does not answer /status: {error}; {self.last_words()}"
+            ) from None
+        return dict(document)
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int | None:
+        """SIGTERM, wait, then SIGKILL to the group; returns the exit code, negative for a signal."""
+        with deferred_interrupts():
+            with contextlib.suppress(ProcessLookupError):
+                if self.process.poll() is None:
+                    self.process.terminate()
+                    # A stopped process would keep the signal for later.
+                    self.process.send_signal(signal.SIGCONT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout_s)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            code = self.process.wait()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+            return code
+
+
+class Crew:
+    """The children of one run; leaving the block stops whatever still runs."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], cpus: CpuPlan) -> None:
+        self.folder = folder
+        self.cpus = cpus
+        self._environment = {**os.environ, **environment}
+        self.children: list[Child] = []
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with deferred_interrupts():
+            for child in reversed(self.children):
+                # After a failure nobody reads the ledgers: no need to drain.
+                child.stop(STOP_TIMEOUT_S if kind is None else 1.0)
+
+    def server(self, role: str, *flags: str, timeout_s: float = READY_TIMEOUT_S) -> Child:
+        """Start ``loadtest.serve ROLE`` and wait for its ready line.
+
+        Raises:
+            InputError: it refused its arguments (exit code 2); the message is its own.
+            ProcessFailed: it ended otherwise, or did not become ready in time.
+        """
+        command = [sys.executable, "-m", "loadtest.serve", role, *flags]
+        return self.start(role, command, timeout_s=timeout_s)
+
+    def start(self, role: str, command: Sequence[str], *, timeout_s: float = READY_TIMEOUT_S) -> Child:
+        """Start a server given by its command line and wait for its ready line; raises as `server`."""
+        child = self._spawn(role, command, self.cpus.servers, stdout=subprocess.PIPE)
+        child.ready = _ready_line(child, timeout_s)
+        return child
+
+    def generator(self, locustfile: Path, host: str, plan: Path, pool_size: int) -> Child:
+        """Start Locust on a plan, headless."""
+        command = [
+            *(sys.executable, "-m", "locust", "-f", str(locustfile), "--headless", "--only-summary"),
+            *("--host", host, "-u", str(pool_size), "-r", str(pool_size)),
+            *("--loglevel", "WARNING", "--exit-code-on-error", "0"),
+        ]
+        extra = {"HOOKBENCH_PLAN": str(plan)}
+        return self._spawn("generator", command, self.cpus.generator, stdout=subprocess.DEVNULL, extra=extra)
+
+    def _spawn(
+        self,
+        role: str,
+        command: Sequence[str],
+        cpus: frozenset[int] | None,
+        stdout: int,
+        extra: Mapping[str, str] | None = None,
+    ) -> Child:
+        log = self.folder / f"{role}-{len(self.children)}.log"
+        with deferred_interrupts(), log.open("wb") as stderr, _pinned(cpus):
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env={**self._environment, **(extra or {})},
+                process_group=0,
+            )
+            child = Child(role, process, log)
+            self.children.append(child)
+        return child
+
+
+@contextlib.contextmanager
+def _pinned(cpus: frozenset[int] | None) -> Iterator[None]:
+    """Confine this thread to some cores while it starts a child, which inherits them."""
+    if cpus is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _ready_line(child: Child, timeout_s: float) -> dict[str, Any]:
+    stdout = child.process.stdout
+    assert stdout is not None
+    deadline = time.monotonic() + timeout_s
+    received = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stdout, selectors.EVENT_READ)
+        while b"\n" not in received:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise ProcessFailed(
+                    f"the {child.role} was not ready within {timeout_s:g} s: {child.last_words()}"
+                )
+            chunk = os.read(stdout.fileno(), 4096)
+            if not chunk:
+                code = child.process.wait()
+                words = child.last_words()
+                if code == InputError.exit_code:
+                    raise InputError(f"{child.role}: {words}")
+                raise ProcessFailed(
+                    f"the {child.role} ended with exit code {code} before it was ready: {words}"
+                )
+            received += chunk
+    line = received.partition(b"\n")[0]
+    try:
+        document = json.loads(line)
+        if not document["ready"]:
+            raise KeyError("ready")
+    except (ValueError, KeyError, TypeError):
+        raise ProcessFailed(f"the {child.role} said {line[:200]!r} instead of that it is ready") from None
+    return dict(document)
+
+
+def get_json(url: str, data: bytes | None = None) -> Any:
+    """GET, or POST `data`, and parse the JSON answer.
+
+    Raises:
+        OSError: no connection, no answer in time, or an HTTP error.
+        ValueError: the answer is not JSON.
+    """
+    headers = {"content-type": "application/json"} if data else {}
+    request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310 - hosts are checked first
+    with urllib.request.urlopen(request, timeout=STATUS_TIMEOUT_S) as response:  # noqa: S310
+        body = response.read()
+    return json.loads(body) if body else {}
+
+
+def require_reachable(host: str) -> None:
+    """Check that an HTTP server answers at a base URL, whatever it answers.
+
+    Raises:
+        InputError: not an http(s) URL, or nothing answers there.
+    """
+    if not host.startswith(("http://", "https://")):
+        raise InputError(f"--host {host!r}: expected a URL such as http://127.0.0.1:8080")
+    try:
+        with urllib.request.urlopen(host, timeout=STATUS_TIMEOUT_S):  # noqa: S310 - scheme checked above
+            pass
+    except urllib.error.HTTPError:
+        return  # it answers; that is all we ask here
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise InputError(f"--host {host}: no server answers there ({reason}); is it running?") from None

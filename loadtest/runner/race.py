@@ -1,0 +1,374 @@
+"""`race`: which way is better? The same events through each arm, end to end, created -> visible.
+
+Locust publishes the scenario's events to a real provider at their intended times. In arm ``webhook``
+the provider dispatches them, signed, to a receiver; in arm ``polling`` a poller fetches them. Both end
+in the same kind of inbox with the same service times, event by event, as the model draws them, so
+arms and simulation are paired by event index.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from loadtest.contract import now_us
+from loadtest.inbox import LedgerRow, read_ledger
+from loadtest.runner.figures_of_merit import KNOWN_METRICS, generator_metrics
+from loadtest.runner.folder import save
+from loadtest.runner.generation import Generation
+from loadtest.runner.outcome import Measured, count, finish, inbox_counters, visible_us
+from loadtest.runner.processes import Child
+from loadtest.runner.progress import Progress
+from loadtest.runner.results import ArmRun, LoadResult, Paired
+from loadtest.runner.session import (
+    Disturbance,
+    Session,
+    Settings,
+    disturb,
+    drain_limit_s,
+    own_secret,
+    session,
+    terminable,
+    wait_until,
+    write_service_times,
+)
+from loadtest.schedule import DEFAULT_POOL_SIZE, IntArray, Plan, event_schedule, scheduled_scenario
+from loadtest.verdict import LAG_P99_LIMIT_S, judge, parse_threshold
+from sim.errors import InputError
+from sim.experiment import paired_difference
+from sim.metrics import summarise
+from sim.records import MISSING_US, Counters, Status, Via, measured_records
+from sim.results import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.scenario import Scenario
+
+ARMS = ("webhook", "polling")
+LEAD_IN_S = 1.5
+"""Quiet seconds before the first event: the poller starts within them, and idle cost is read in them."""
+
+POLLER_MARGIN_S = 5.0
+
+
+def race(
+    scenario: Scenario,
+    arms: Sequence[str] = ARMS,
+    *,
+    runs: int = 1,
+    rate_per_s: float | None = None,
+    duration_s: float | None = None,
+    thresholds: Sequence[str] = (),
+    seed: int = 1,
+    pool_size: int = DEFAULT_POOL_SIZE,
+    out: str | Path | None = None,
+    command: str | Sequence[str] = "hookbench race",
+    figures: bool = True,
+    lag_limit_s: float = LAG_P99_LIMIT_S,
+    disturbance: Disturbance | None = None,
+    progress: Progress | None = None,
+) -> LoadResult:
+    """Send the same events through each arm on fresh servers, one arm after another.
+
+    Run r uses `replication_seed(seed, r)`, as replication r of `sim.simulate` does: the same events,
+    service times and poll phase, so measured and simulated deliveries pair up by event. Every other
+    run takes the arms in reverse order, so that a drift of the machine falls on both.
+
+    Args:
+        scenario: whose events are raced; one subscriber takes part.
+        arms: of `ARMS`.
+        runs: repetitions, each with its own seed; two or more give intervals.
+        rate_per_s: instead of the workload, a Poisson process at this rate.
+        duration_s: seconds in which events happen; at most 30 of the scenario's by default.
+        thresholds: such as ``latency_p99_s<0.25``; `latency_*` is created to visible here.
+        seed: the experiment's seed.
+        pool_size: publications in flight at most.
+        out: parent of the run folder (default ./results).
+        command: what was asked, for run.json.
+        figures: draw them into the run folder.
+        lag_limit_s: p99 of the generator's own lag above which a run is void.
+        disturbance: called during each arm run, as the self-tests do.
+        progress: where to show it.
+
+    Returns:
+        the result; its `scenario` is the one that was run (overrides applied), for `sim.simulate`.
+
+    Raises:
+        InputError: an unknown arm or metric, no event to send, a number out of range.
+        ProcessFailed: a process of the run died or kept silent.
+        KeyboardInterrupt: interrupted; every process is gone and the run folder is marked incomplete.
+    """
+    for arm in arms:
+        if arm not in ARMS:
+            raise InputError(f"no arm is called {arm!r}; arms: {', '.join(ARMS)}")
+    if not arms or len(set(arms)) < len(arms):
+        raise InputError(f"give each arm once, got {', '.join(arms) or 'none'}; arms: {', '.join(ARMS)}")
+    if runs < 1:
+        raise InputError(f"--runs must be at least 1, got {runs}")
+    if "polling" in arms and scenario.polling.schedule != "fixed_rate":
+        raise InputError(
+            f'the real poller asks at a fixed rate only, not polling.schedule = "{scenario.polling.schedule}"'
+        )
+    limits = [parse_threshold(text, KNOWN_METRICS) for text in thresholds]
+    effective = scheduled_scenario(scenario, rate_per_s, duration_s).with_values(**{"subscribers.count": 1})
+    progress = progress or Progress()
+    from sim.randomness import replication_seed  # noqa: PLC0415 - compiled code
+
+    with (
+        terminable(),
+        RunFolder.create(f"race-{scenario.name}", command, out, scenario=effective, seeds=(seed,)) as folder,
+    ):
+        finished: list[ArmRun] = []
+        for number in range(runs):
+            settings = Settings(int(replication_seed(seed, number)), pool_size, lag_limit_s, disturbance)
+            for arm in arms if number % 2 == 0 else tuple(reversed(arms)):
+                label = f"{arm}, run {number + 1} of {runs}" if runs > 1 else arm
+                with session(progress, own_secret()) as context:
+                    finished.append(_race_arm(context, arm, effective, settings, number, label))
+        finished.sort(key=lambda run: (run.run, arms.index(run.arm)))
+        best = {arm: _means([run for run in finished if run.arm == arm]) for arm in arms}
+        result = LoadResult(
+            "race", effective, seed, tuple(finished), tuple(judge(limits, best)), folder.path,
+            paired=tuple(_paired(finished, arms)),
+            differences=differences(finished, arms),
+        )  # fmt: skip
+        save(folder, result, figures=figures)
+    return result
+
+
+def _race_arm(
+    context: Session, arm: str, scenario: Scenario, settings: Settings, number: int, label: str
+) -> ArmRun:
+    offsets = event_schedule(scenario, settings.seed)
+    limit_s = drain_limit_s(scenario, settings.seed, offsets.size)
+    service = write_service_times(scenario, settings.seed, offsets.size, context.folder / "service.f64")
+    inbox, ledger_path = context.folder / "inbox.db", context.folder / "ledger.csv"
+    provider_flags = ["--ledger", str(ledger_path)]
+    servers: dict[str, tuple[Child, int]] = {}
+    with context.progress.stage(f"{label}: starting the servers"):
+        if arm == "webhook":
+            policy = context.folder / "webhook.json"
+            policy.write_text(json.dumps(scenario.webhook.model_dump(mode="json")), encoding="utf-8")
+            receiver = context.crew.server(
+                "receiver",
+                *("--inbox", f"sqlite:///{inbox}", "--drain-s", f"{limit_s:.3f}"),
+                *("--queue-limit", str(scenario.receiver.queue_limit)),
+                *service,
+            )
+            servers["receiver"] = (receiver, now_us())
+            provider_flags += [
+                "--subscribe",
+                f"{receiver.url}/webhooks/standard",
+                "--webhook-json",
+                str(policy),
+            ]
+        provider = context.crew.server("provider", *provider_flags)
+        servers["provider"] = (provider, now_us())
+        for child, _ in servers.values():
+            context.monitor.watch(child.role, child.pid)
+    plan = Plan(
+        run_id=context.run_id,
+        arm="publisher",
+        path="/events",
+        offsets_us=offsets,
+        payload_bytes=scenario.workload.payload_bytes,
+        timeout_s=10.0,
+        pool_size=settings.pool_size,
+        lead_in_s=LEAD_IN_S,
+    )
+    with context.progress.stage(f"{label}: starting Locust"):
+        generation = Generation(context.crew, context.monitor, plan, provider.url)
+        origin_us = generation.origin_us()
+        if arm == "polling":
+            poller = _start_poller(
+                context, scenario, settings.seed, provider.url, origin_us, inbox, limit_s, service
+            )
+            servers["receiver"] = (poller, now_us())
+    others = [
+        f"the {child.role} was ready only {(ready_us - origin_us) / 1e3:.0f} ms after the run's origin"
+        for child, ready_us in servers.values()
+        if ready_us > origin_us
+    ]
+    disturb(settings.disturbance, {role: child for role, (child, _) in servers.items()}, origin_us)
+    samples = generation.samples(origin_us, context.progress, f"{label}: events happen")
+    consumer = servers["receiver"][0]
+    published = int(samples.acknowledged.sum())
+    end_statuses = {role: child.status() for role, (child, _) in servers.items()}
+    wait_s = limit_s + (scenario.polling.interval_s + POLLER_MARGIN_S if arm == "polling" else 0.0)
+    with context.progress.stage(f"{label}: draining"):
+        wait_until(lambda: _drained(provider, consumer, published), wait_s)
+    context.monitor.read_now()
+    end_us = now_us()
+    statuses = {role: child.status() for role, (child, _) in servers.items()}
+    # The consumer first when it polls, the dispatcher first when it pushes: nobody talks to the dead.
+    for child in (consumer, provider) if arm == "polling" else (provider, consumer):
+        child.stop(limit_s + 10.0)
+    rows = read_ledger(inbox)
+    records = race_records(arm, plan, samples.intended_us, rows, _read_csv(ledger_path), origin_us)
+    counters = _counters(arm, statuses, end_statuses)
+    metrics = summarise(records, counters, scenario)
+    metrics |= {
+        name: value
+        for name, value in generator_metrics(samples, origin_us, scenario.run.duration_s).items()
+        if name in ("lag_p50_s", "lag_p99_s", "achieved_rate_per_s")
+    }
+    ledger = count(samples, rows)
+    return finish(
+        context,
+        Measured(arm, samples, metrics, ledger, records, ledger.visible or 0, origin_us, end_us),
+        servers=servers,
+        settings=settings,
+        notes={"statuses": statuses, "run_id": plan.run_id, "seed": settings.seed},
+        run=number,
+        others=others,
+    )
+
+
+def _start_poller(
+    context: Session,
+    scenario: Scenario,
+    seed: int,
+    source: str,
+    origin_us: int,
+    inbox: Path,
+    drain_s: float,
+    service: Sequence[str],
+) -> Child:
+    from sim.engine import poll_phase_s  # noqa: PLC0415 - compiled code
+
+    polling = scenario.polling
+    poller = context.crew.server(
+        "poller",
+        *("--source", source, "--inbox", f"sqlite:///{inbox}", "--drain-s", f"{drain_s:.3f}"),
+        *("--interval-s", repr(polling.interval_s), "--phase-s", repr(float(poll_phase_s(scenario, seed)))),
+        *("--origin-us", str(origin_us), "--page-size", str(min(polling.page_size, 1000))),
+        *("--timeout-s", repr(polling.timeout_s)),
+        *service,
+    )
+    context.monitor.watch("poller", poller.pid)
+    return poller
+
+
+def _drained(provider: Child, consumer: Child, published: int) -> bool:
+    """Whether every published event is visible, or has been given up."""
+    at_provider, at_consumer = provider.status(), consumer.status()
+    if at_consumer["waiting"] or at_consumer["in_service"]:
+        return False
+    if at_provider["waiting"] or at_provider["in_flight"] or at_provider["backing_off"]:
+        return False
+    return int(at_consumer["visible"]) + int(at_provider["failed"]) >= published
+
+
+def race_records(
+    arm: str,
+    plan: Plan,
+    intended_us: IntArray,
+    rows: Sequence[LedgerRow],
+    provider_rows: Sequence[Mapping[str, str]],
+    origin_us: int,
+) -> pd.DataFrame:
+    """Delivery records of one arm, from the schedule, the provider's ledger and the inbox.
+
+    A polled event's first attempt is the poll that carried it, hence its arrival.
+    """
+    size = intended_us.size
+    when, copies = visible_us(rows, size)
+    first = np.full(size, MISSING_US, dtype=np.int64)
+    attempts = np.zeros(size, dtype=np.int32)
+    status = np.full(size, Status.PENDING)
+    if arm == "polling":
+        for row in rows:
+            if 0 <= row.event_index < size:
+                first[row.event_index], attempts[row.event_index] = row.received_us, 1
+    else:
+        for entry in provider_rows:
+            index = int(entry["index"])
+            first[index], attempts[index] = int(entry["first_attempt_us"]), int(entry["attempts"])
+            if entry["outcome"] == "failed":
+                status[index] = Status.LOST
+    status[when != MISSING_US] = Status.DELIVERED
+    return measured_records(
+        created_us=intended_us,
+        first_attempt_us=first,
+        visible_us=when,
+        attempts=attempts,
+        copies=copies,
+        via=Via.POLL if arm == "polling" else Via.WEBHOOK,
+        status=status,
+        origin_us=origin_us,
+    )
+
+
+def _counters(arm: str, statuses: Mapping[str, Any], at_end: Mapping[str, Any]) -> Counters:
+    """Counters over the window; pushes that were still under way at its end are counted with it."""
+    counters = inbox_counters(at_end["receiver"])
+    if arm == "webhook":
+        provider = statuses["provider"]
+        counters.requests = provider["dispatched"]
+        counters.timeouts = provider["timeouts"]
+        counters.errors = provider["connection_errors"]
+        counters.rejected = provider["refusals"]
+        counters.request_bytes = provider.get("request_bytes")
+        counters.response_bytes = provider.get("response_bytes")
+        return counters
+    poller = at_end["receiver"]
+    for name in ("requests", "empty_responses", "not_modified", "timeouts", "errors"):
+        setattr(counters, name, poller[name])
+    counters.request_bytes, counters.response_bytes = poller["request_bytes"], poller["response_bytes"]
+    return counters
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _means(runs: Sequence[ArmRun]) -> dict[str, float]:
+    """Each metric's mean over runs, what a threshold is held against."""
+    names = dict.fromkeys(name for run in runs for name in run.metrics)
+    return {
+        name: float(np.mean([run.metrics[name] for run in runs if name in run.metrics])) for name in names
+    }
+
+
+def _paired(runs: Sequence[ArmRun], arms: Sequence[str]) -> list[Paired]:
+    by_arm = {arm: [run.metrics for run in runs if run.arm == arm] for arm in arms}
+    return [
+        Paired(
+            a,
+            b,
+            metric,
+            paired_difference([m[metric] for m in by_arm[a]], [m[metric] for m in by_arm[b]]),
+        )
+        for a, b in combinations(arms, 2)
+        for metric in by_arm[a][0]
+        if all(metric in metrics for metrics in (*by_arm[a], *by_arm[b]))
+    ]
+
+
+def differences(runs: Sequence[ArmRun], arms: Sequence[str]) -> pd.DataFrame | None:
+    """Event by event: `run, event, <arm>_latency_s …` and, for two arms, `difference_s` (first − second)."""
+    import pandas as pd  # noqa: PLC0415 - half a second, only when a table is wanted
+
+    if len(arms) < 2:
+        return None
+    tables = []
+    for number in sorted({run.run for run in runs}):
+        columns: dict[str, Any] = {}
+        for run in runs:
+            if run.run == number and run.records is not None:
+                frame = run.records
+                columns |= {"event": frame["event"].to_numpy()}
+                columns[f"{run.arm}_latency_s"] = (frame["visible"] - frame["created"]).to_numpy()
+        table = pd.DataFrame(columns)
+        table["difference_s"] = table[f"{arms[0]}_latency_s"] - table[f"{arms[1]}_latency_s"]
+        table.insert(0, "run", number)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)

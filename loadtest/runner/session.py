@@ -1,0 +1,137 @@
+"""What every arm run needs: a working folder, the processes, the monitor, the secret and the progress."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loadtest.monitor import Monitor
+from loadtest.runner.processes import Child, CpuPlan, Crew
+from loadtest.runner.progress import Progress
+
+if TYPE_CHECKING:
+    from sim.scenario import Scenario
+
+SECRET_VARIABLE = "HOOKBENCH_WEBHOOK_SECRET"  # noqa: S105 - a name, not a secret
+DRAIN_POLL_S = 0.05
+IDLE_MARGIN_US = 50_000
+LEAST_IDLE_US = 200_000
+
+Disturbance = Callable[[Mapping[str, int], int], None]
+"""Called in a thread of its own once the origin is known, with process ids by role and the origin in µs."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One arm run in progress."""
+
+    folder: Path
+    crew: Crew
+    monitor: Monitor
+    progress: Progress
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an arm is to be run: the options of `load` and `race` that every arm heeds."""
+
+    seed: int
+    pool_size: int
+    lag_limit_s: float
+    disturbance: Disturbance | None = None
+    host: str | None = None
+    rate_per_s: float | None = None
+
+
+@contextlib.contextmanager
+def session(progress: Progress, environment: Mapping[str, str] | None = None) -> Iterator[Session]:
+    """A fresh folder, crew and monitor; leaving the block stops every process and removes the folder."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hookbench-") as name,
+        Crew(Path(name), environment or {}, CpuPlan.for_this_machine()) as crew,
+        Monitor() as monitor,
+    ):
+        yield Session(Path(name), crew, monitor, progress, secrets.token_hex(4))
+
+
+def own_secret() -> dict[str, str]:
+    """A new secret for servers we start ourselves, as their environment."""
+    return {SECRET_VARIABLE: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()}
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that whoever stops the harness leaves no process behind either."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def write_service_times(scenario: Scenario, seed: int, count: int, path: Path) -> list[str]:
+    """Write the model's own service draws for real workers to obey; returns the server's flags.
+
+    The simulation of the same scenario and seed uses the same times, event by event.
+    """
+    from sim.distributions import service_times  # noqa: PLC0415 - compiled code
+
+    service_times(scenario, seed, count).astype("<f8").tofile(path)
+    return ["--service-times", str(path), "--workers", str(scenario.receiver.workers)]
+
+
+def drain_limit_s(scenario: Scenario, seed: int, count: int) -> float:
+    """How long the worker may take for everything, if it all came at once; and 10 s."""
+    from sim.distributions import service_times  # noqa: PLC0415 - compiled code
+
+    work_s = float(np.sum(service_times(scenario, seed, count)))
+    return work_s / scenario.receiver.workers + 10.0
+
+
+def wait_until(done: Callable[[], bool], limit_s: float) -> bool:
+    """Ask every 50 ms; False when the limit passed first."""
+    deadline = time.monotonic() + limit_s
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(DRAIN_POLL_S)
+    return True
+
+
+def idle_span(ready_us: int, origin_us: int) -> tuple[int, int] | None:
+    """The quiet time between a server's readiness and the first request, if it is long enough to tell."""
+    start, end = ready_us + IDLE_MARGIN_US, origin_us - IDLE_MARGIN_US
+    return (start, end) if end - start >= LEAST_IDLE_US else None
+
+
+def disturb(disturbance: Disturbance | None, children: Mapping[str, Child], origin_us: int) -> None:
+    """Let a disturbance loose on the running servers."""
+    if disturbance is not None:
+        pids = {role: child.pid for role, child in children.items()}
+        threading.Thread(target=disturbance, args=(pids, origin_us), daemon=True).start()
+
+
+def secrets_given() -> bool:
+    """Whether the user set a secret for a server that is not ours."""
+    return bool(os.environ.get(SECRET_VARIABLE, "").split())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from loadtest.contract import compact_json
@@ -18,6 +18,9 @@ log = logging.getLogger("hookbench.asgi")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = Mapping[bytes, bytes]
+"""Request headers with lower-case names; of a repeated header the last."""
+
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _END = {"type": "http.response.body", "body": b""}
@@ -95,16 +98,16 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     """The whole request body.
 
     Raises:
         BodyTooLarge: as soon as it is known to exceed `limit` bytes; no more than that is kept.
         ClientGone: the client hung up first.
     """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > limit:  # the HTTP parser lets only digits through
-            raise BodyTooLarge(f"the body has {int(value)} bytes; at most {limit} are taken")
+    announced = headers.get(b"content-length")
+    if announced is not None and int(announced) > limit:  # the HTTP parser lets only digits through
+        raise BodyTooLarge(f"the body has {int(announced)} bytes; at most {limit} are taken")
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone

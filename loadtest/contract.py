@@ -139,8 +139,10 @@ def envelope_of(document: object) -> Envelope:
         raise MalformedEvent(f"the event has no {missing.args[0]!r}") from None
     require_name("id", identity.id)
     require_name("type", identity.type)
-    _require_count("index", identity.index)
-    _require_count("created_us", identity.created_us)
+    for field in ("index", "created_us"):
+        value = document[field]
+        if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
+            raise MalformedEvent(f"{field} must be an integer from 0 to 2^63 - 1, got {value!r:.80}")
     return identity
 
 
@@ -156,11 +158,6 @@ def require_name(field: str, value: object) -> str:
     raise MalformedEvent(
         f"{field} must be 1 to {_MAX_NAME_CHARS} printable ASCII characters, got {value!r:.80}"
     )
-
-
-def _require_count(field: str, value: object) -> None:
-    if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
-        raise MalformedEvent(f"{field} must be an integer from 0 to 2^63 - 1, got {value!r:.80}")
 
 
 def loopback_url(url: str, purpose: str) -> str:

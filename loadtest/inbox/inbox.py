@@ -227,8 +227,8 @@ class Inbox:
         else:
             self._quiet.set()
 
-    def _visible(self, seq: int, visible_us: int) -> None:
-        self._marks.append((seq, visible_us))
+    def _visible(self, done: list[tuple[int, int]]) -> None:
+        self._marks += done
         if not self._marking:
             self._marking = True
             self._loop.call_later(MARK_INTERVAL_S, self._write_marks)

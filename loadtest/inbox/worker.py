@@ -41,13 +41,12 @@ class ServiceTimes:
                 raise InputError(f"--service-times {path}: entry {index} is {seconds}, not a time in seconds")
         return cls(array.array("q", (round(seconds * 1e6) for seconds in table)))
 
-    def __contains__(self, index: int) -> bool:
-        return self._table_us is None or 0 <= index < len(self._table_us)
-
-    def service_us(self, index: int) -> int:
-        """The service of event `index`; an event that is not in the table takes none (see `Worker`)."""
+    def get(self, index: int) -> int | None:
+        """The service of event `index`, or None when there is a table and it is not in it."""
         table = self._table_us
-        return table[index] if table is not None and 0 <= index < len(table) else 0
+        if table is None:
+            return 0
+        return table[index] if 0 <= index < len(table) else None
 
 
 class Worker:
@@ -60,14 +59,14 @@ class Worker:
     Attributes (for /status and the harness):
         visible: events whose service ended. in_service: slots busy. waiting: events without a slot yet.
         queue_max: the most that waited at once. busy_us: service given. queue_integral_us: ∫ waiting dt.
-        without_service_time: events that the table of service times did not know.
+        without_service_time: events that the table of service times did not know; they took none.
     """
 
     def __init__(
         self,
         workers: int,
         service: ServiceTimes,
-        finished: Callable[[int, int], None],
+        finished: Callable[[list[tuple[int, int]]], None],
         clock: Callable[[], int] = now_us,
     ) -> None:
         self._workers = workers
@@ -108,17 +107,19 @@ class Worker:
         self._stopped = True
 
     def _start(self, start_us: int) -> None:
+        done: list[tuple[int, int]] = []
         while self._queue and self.in_service < self._workers and not self._stopped:
             seq, index = self._queue.popleft()
-            if index not in self._service:
+            service_us = self._service.get(index)
+            if service_us is None:
                 self.without_service_time += 1
-            service_us = self._service.service_us(index)
-            if service_us == 0:
-                self._finish(seq)
+            if not service_us:
+                done.append((seq, self._clock()))
             else:
                 self.in_service += 1
                 self.busy_us += service_us
                 self._wake_at(start_us + service_us, seq)
+        self._finish(done)
         if self._queue or self.in_service:
             self._idle.clear()
         else:
@@ -137,13 +138,14 @@ class Worker:
             self._wake_at(due_us, seq)
             return
         self.in_service -= 1
-        self._finish(seq)
+        self._finish([(seq, now)])
         self._account(now)
         self._start(due_us)
 
-    def _finish(self, seq: int) -> None:
-        self.visible += 1
-        self._finished(seq, self._clock())
+    def _finish(self, done: list[tuple[int, int]]) -> None:
+        if done:
+            self.visible += len(done)
+            self._finished(done)
 
     def _account(self, now: int) -> None:
         self.queue_integral_us += len(self._queue) * (now - self._queue_changed_us)

@@ -129,7 +129,7 @@ class ProviderApp(Application):
         return StandardWebhooks(secrets)
 
     async def _publish(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(scope, receive, _MAX_BODY_BYTES)
+        body = await read_body(dict(scope["headers"]), receive, _MAX_BODY_BYTES)
         try:
             document = parse_json(body)
             if isinstance(document, list):
@@ -176,7 +176,9 @@ class ProviderApp(Application):
 
     async def _subscribe(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            url, secret = parse_subscription(await read_body(scope, receive, _MAX_BODY_BYTES))
+            url, secret = parse_subscription(
+                await read_body(dict(scope["headers"]), receive, _MAX_BODY_BYTES)
+            )
             endpoint = Endpoint(url, self._signer(secret), self._policy, self._session)
         except (MalformedEvent, InputError) as error:
             await self._bad_request(send, str(error))

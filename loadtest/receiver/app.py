@@ -106,9 +106,9 @@ class ReceiverApp(Application):
         async def post(scope: Scope, receive: Receive, send: Send) -> None:
             self.requests += 1
             try:
-                body = await read_body(scope, receive, self._max_body_bytes)
-                received_us = now_us()
                 headers = dict(scope["headers"])
+                body = await read_body(headers, receive, self._max_body_bytes)
+                received_us = now_us()
                 scheme.verify(headers, body, time.time())
                 event = event_of(headers, body)
                 if event is not None:

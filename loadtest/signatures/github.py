@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Sequence
 
 from loadtest.contract import GITHUB_SIGNATURE_256, GITHUB_SIGNATURE_SHA1
-from loadtest.signatures.base import Headers, SignatureRefused
+from loadtest.signatures.base import Headers, SignatureRefused, digest_of, keyed_hmac
 from sim.errors import InputError
 
 _SIGNATURE, _SIGNATURE_SHA1 = GITHUB_SIGNATURE_256.encode(), GITHUB_SIGNATURE_SHA1.encode()
@@ -29,11 +29,11 @@ class GitHub:
     def __init__(self, secrets: Sequence[str]) -> None:
         if not secrets or not all(secrets):
             raise InputError("GitHub needs at least one secret, and none may be empty")
-        self._keys = tuple(secret.encode() for secret in secrets)
+        self._keyed = tuple(keyed_hmac(secret.encode()) for secret in secrets)
 
     def sign(self, body: bytes) -> dict[str, str]:
         """The signature header of a request with this body."""
-        return {GITHUB_SIGNATURE_256: _signature(self._keys[0], body).decode()}
+        return {GITHUB_SIGNATURE_256: _signature(self._keyed[0], body).decode()}
 
     def verify(self, headers: Headers, body: bytes, now_s: float) -> None:
         """See `SignatureScheme.verify`; without a timestamp `now_s` plays no part."""
@@ -44,11 +44,11 @@ class GitHub:
             raise SignatureRefused(f"the {GITHUB_SIGNATURE_256} header is missing{only_sha1}")
         if not given.startswith(b"sha256="):
             raise SignatureRefused(f"{GITHUB_SIGNATURE_256} does not start with sha256=")
-        for key in self._keys:
-            if hmac.compare_digest(_signature(key, body), given):
+        for keyed in self._keyed:
+            if hmac.compare_digest(_signature(keyed, body), given):
                 return
         raise SignatureRefused(f"{GITHUB_SIGNATURE_256} does not fit the body and secret")
 
 
-def _signature(key: bytes, body: bytes) -> bytes:
-    return b"sha256=" + hmac.digest(key, body, "sha256").hex().encode()
+def _signature(keyed: hmac.HMAC, body: bytes) -> bytes:
+    return b"sha256=" + digest_of(keyed, body).hex().encode()

@@ -14,7 +14,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
 from loadtest.contract import WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP
-from loadtest.signatures.base import Headers, SignatureRefused
+from loadtest.signatures.base import Headers, SignatureRefused, digest_of, keyed_hmac
 from sim.errors import InputError
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of a secret, not a secret
@@ -40,14 +40,14 @@ class StandardWebhooks:
     def __init__(self, secrets: Sequence[str], tolerance_s: float = TOLERANCE_S) -> None:
         if not secrets:
             raise InputError("Standard Webhooks needs at least one secret (whsec_ and base64)")
-        self._keys = tuple(_key(secret, number) for number, secret in enumerate(secrets, start=1))
+        self._keyed = tuple(keyed_hmac(_key(secret, n)) for n, secret in enumerate(secrets, start=1))
         self._tolerance_s = tolerance_s
 
     def sign(self, message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
         """The three headers of a signed request; `timestamp_s` is wall time (Unix seconds)."""
         timestamp = str(timestamp_s)
         content = b"%b.%b.%b" % (message_id.encode("ascii"), timestamp.encode(), body)
-        signatures = b" ".join(_signature(key, content) for key in self._keys)
+        signatures = b" ".join(_signature(keyed, content) for keyed in self._keyed)
         return {
             WEBHOOK_ID: message_id,
             WEBHOOK_TIMESTAMP: timestamp,
@@ -56,17 +56,21 @@ class StandardWebhooks:
 
     def verify(self, headers: Headers, body: bytes, now_s: float) -> None:
         """See `SignatureScheme.verify`."""
-        message_id, timestamp, given = (_required(headers, name) for name in (_ID, _TIMESTAMP, _SIGNATURE))
+        message_id, timestamp, given = headers.get(_ID), headers.get(_TIMESTAMP), headers.get(_SIGNATURE)
+        if not (message_id and timestamp and given):
+            raise SignatureRefused(
+                f"{WEBHOOK_ID}, {WEBHOOK_TIMESTAMP} and {WEBHOOK_SIGNATURE} are all required"
+            )
         if not timestamp.isdigit() or len(timestamp) > _MAX_TIMESTAMP_DIGITS:
             raise SignatureRefused(f"{WEBHOOK_TIMESTAMP} is not a Unix time in seconds")
         if abs(now_s - int(timestamp)) > self._tolerance_s:
             raise SignatureRefused(f"{WEBHOOK_TIMESTAMP} is more than {self._tolerance_s:g} s from now")
         content = b"%b.%b.%b" % (message_id, timestamp, body)
-        expected = [_signature(key, content) for key in self._keys]
-        tokens = given.split(b" ", _MAX_SIGNATURES)
-        for token in tokens[:_MAX_SIGNATURES]:
-            for signature in expected:
-                if hmac.compare_digest(signature, token):
+        tokens = given.split(b" ", _MAX_SIGNATURES)[:_MAX_SIGNATURES]
+        for keyed in self._keyed:
+            expected = _signature(keyed, content)
+            for token in tokens:
+                if hmac.compare_digest(expected, token):
                     return
         raise SignatureRefused(f"no signature in {WEBHOOK_SIGNATURE} fits the body, id, timestamp and secret")
 
@@ -83,12 +87,5 @@ def _key(secret: str, number: int) -> bytes:
     return key
 
 
-def _signature(key: bytes, content: bytes) -> bytes:
-    return b"v1," + b64encode(hmac.digest(key, content, "sha256"))
-
-
-def _required(headers: Headers, name: bytes) -> bytes:
-    value = headers.get(name)
-    if not value:
-        raise SignatureRefused(f"the {name.decode()} header is missing")
-    return value
+def _signature(keyed: hmac.HMAC, content: bytes) -> bytes:
+    return b"v1," + b64encode(digest_of(keyed, content))

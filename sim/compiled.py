@@ -14,7 +14,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -39,7 +39,7 @@ def _cache_root() -> Path:
 
 
 CACHE_DIR = _cache_root() / _sources_digest()
-numba.config.CACHE_DIR = str(CACHE_DIR)
+numba.config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]  # set by numba at run time
 
 
 def is_cached(kernel: str) -> bool:
@@ -49,5 +49,4 @@ def is_cached(kernel: str) -> bool:
 
 def jit(function: Function) -> Function:
     """Compile `function` at its first call, without the interpreter lock and without fast-math."""
-    compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    return compiled
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))

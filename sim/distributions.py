@@ -150,10 +150,10 @@ def quantile(distribution: Distribution, u: float) -> float:
     if kind == _UNIFORM:
         return distribution.a + distribution.b * u
     if kind == _PARETO:
-        return distribution.a * (1.0 - u) ** -distribution.b
+        return distribution.a * float((1.0 - u) ** -distribution.b)
     table = distribution.table
     if kind == _EMPIRICAL:
-        return table[int(u * len(table))]
+        return float(table[int(u * len(table))])
     cell = (normal_quantile(u) + _TABLE_REACH) * (_TABLE_CELLS / (2.0 * _TABLE_REACH))
     left = min(int(cell), _TABLE_CELLS - 1)
     return math.exp(table[left] + (cell - left) * (table[left + 1] - table[left]))
@@ -168,9 +168,7 @@ def sample(distribution: Distribution, seed: int, stream: int, entity: int, inde
 
 
 @jit
-def _first_copies(
-    service: Distribution, seed: int, subscriber: int, n_events: int
-) -> NDArray[np.float64]:
+def _first_copies(service: Distribution, seed: int, subscriber: int, n_events: int) -> NDArray[np.float64]:
     times = np.empty(n_events, dtype=np.float64)
     for event in range(n_events):
         times[event] = sample(service, seed, Stream.SERVICE, delivery_entity(subscriber, event), 0)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.compiled import is_cached
 from sim.errors import InputError
 from sim.experiment import Estimate, estimate, paired_difference
 from sim.kernels import parameters, pull, push
@@ -77,12 +78,13 @@ class Outcome:
         if not self.deliveries:
             raise InputError("no records were kept: simulate with records=True to have them")
         window = Window(self.scenario.run.warmup_s, self.scenario.run.duration_s)
+        names = pd.CategoricalDtype(list(self.deliveries))
         frames = []
         for mechanism, runs in self.deliveries.items():
             for replication, deliveries in enumerate(runs):
                 frame = deliveries.frame(window)
                 frame.insert(0, "replication", replication)
-                frame.insert(1, "mechanism", pd.Categorical([mechanism] * len(frame), list(self.deliveries)))
+                frame.insert(1, "mechanism", pd.Series(mechanism, index=frame.index).astype(names))
                 frames.append(frame)
         return pd.concat(frames, ignore_index=True)
 
@@ -126,9 +128,7 @@ class Outcome:
                 {"mechanism": mechanism, "metrics": {name: _json(e) for name, e in by_metric.items()}}
                 for mechanism, by_metric in self.estimates().items()
             ],
-            "paired": [
-                {"a": a, "b": b, "metric": metric} | _json(e) for a, b, metric, e in self.paired()
-            ],
+            "paired": [{"a": a, "b": b, "metric": metric} | _json(e) for a, b, metric, e in self.paired()],
         }
 
 
@@ -161,7 +161,7 @@ def simulate(
         InputError: an unknown mechanism or engine, or a number out of range.
         TraceError: the scenario's trace cannot be used.
     """
-    _check(mechanisms, engine, seed, replications)
+    check(mechanisms, engine, seed, replications)
     outcome = Outcome(
         scenario, engine, seed, replications, {m: {} for m in mechanisms}, {m: [] for m in mechanisms}, {}
     )
@@ -184,7 +184,12 @@ def simulate(
     return outcome
 
 
-def _check(mechanisms: Sequence[str], engine: str, seed: int, replications: int) -> None:
+def check(mechanisms: Sequence[str], engine: str, seed: int, replications: int) -> Engine:
+    """Refuse what `simulate` cannot run; returns the engine.
+
+    Raises:
+        InputError: naming the value and what would be accepted.
+    """
     if not mechanisms:
         raise InputError(f"no mechanism given; known: {', '.join(MECHANISMS)}")
     for mechanism in mechanisms:
@@ -192,12 +197,25 @@ def _check(mechanisms: Sequence[str], engine: str, seed: int, replications: int)
             raise InputError(f"unknown mechanism {mechanism!r}; known: {', '.join(MECHANISMS)}")
     if len(set(mechanisms)) < len(mechanisms):
         raise InputError(f"a mechanism is given twice: {', '.join(mechanisms)}")
-    if engine not in ENGINES:
-        raise InputError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
     if not 0 <= seed < 2**63:
         raise InputError(f"seed must be in [0, 2^63), got {seed}")
     if replications < 1:
         raise InputError(f"replications must be at least 1, got {replications}")
+    for known in ENGINES:
+        if engine == known:
+            return known
+    raise InputError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+
+
+def is_compiled(mechanisms: Sequence[str]) -> bool:
+    """Whether the fast engine's kernels of these mechanisms are in the cache on disk."""
+    kernels = {"webhook": "push_to_subscriber", "polling": "fetch"}
+    return all(is_cached(kernels[mechanism]) for mechanism in mechanisms)
+
+
+def expected_deliveries(scenario: Scenario, seed: int) -> int:
+    """How many deliveries one mechanism has in replication 0 of an experiment."""
+    return len(event_times(scenario, replication_seed(seed, 0))) * scenario.subscribers.count
 
 
 def run_once(
@@ -220,11 +238,15 @@ def run_once(
     """
     if engine == "simpy":
         return _run_reference(scenario, mechanism, created, seed, narrator)
-    return _run_webhook(scenario, created, seed) if mechanism == "webhook" else _run_polling(scenario, created, seed)
+    return (
+        _run_webhook(scenario, created, seed)
+        if mechanism == "webhook"
+        else _run_polling(scenario, created, seed)
+    )
 
 
 def poll_phase_s(scenario: Scenario, seed: int, subscriber: int = 0) -> float:
-    """When the model's poller of one subscriber first wakes (jitter aside), seconds, for a real one to do the same."""
+    """When the model's poller first wakes (jitter aside), seconds, so that a real one can do the same."""
     return first_wake(compile_schedule(scenario.polling), seed, subscriber)
 
 
@@ -270,10 +292,14 @@ def _run_polling(scenario: Scenario, created: NDArray[np.float64], seed: int) ->
     at_api, at_receivers = np.zeros(2), np.zeros(2)
     fetched = np.full(d.visible.shape, np.nan)
     opens_page = np.zeros(d.visible.shape, dtype=np.bool_)
-    pull.fetch(world, poller, created, fetched, opens_page, d.first_attempt, d.attempts, d.status, counts, at_api)
+    pull.fetch(
+        world, poller, created, fetched, opens_page, d.first_attempt, d.attempts, d.status, counts, at_api
+    )
     for s in range(scenario.subscribers.count):
         at_one = np.zeros(2)
-        pull.take_in(world, s, fetched[s], opens_page[s], d.visible[s], d.copies[s], d.status[s], counts, at_one)
+        pull.take_in(
+            world, s, fetched[s], opens_page[s], d.visible[s], d.copies[s], d.status[s], counts, at_one
+        )
         at_receivers += at_one
     counters = _counters(pull.COUNTER_NAMES, counts)
     counters.provider_busy_s, counters.provider_queue_integral_s = float(at_api[BUSY]), float(at_api[WAITING])

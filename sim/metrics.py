@@ -9,7 +9,7 @@ undefined (a quantile of nothing) is NaN.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,14 @@ from sim.scenario import Scenario
 if TYPE_CHECKING:
     import pandas as pd
 
-QUANTILE_METHOD = "linear"  # Hyndman & Fan (1996) type 7, the default of NumPy, pandas and R
+QUANTILE_METHOD: Literal["linear"] = (
+    "linear"  # Hyndman & Fan (1996) type 7, the default of NumPy, pandas and R
+)
 
 _Array = NDArray[np.float64]
 
 
-def summarise(
-    records: pd.DataFrame | Deliveries, counters: Counters, scenario: Scenario
-) -> dict[str, float]:
+def summarise(records: pd.DataFrame | Deliveries, counters: Counters, scenario: Scenario) -> dict[str, float]:
     """Every metric of one run of one mechanism or arm, by name.
 
     Args:
@@ -56,7 +56,7 @@ def latency_metrics(deliveries: Deliveries, windowed: NDArray[np.bool_]) -> dict
     latency_s = latency_s[~np.isnan(latency_s)]
     if latency_s.size == 0:
         return {f"latency_{name}_s": math.nan for name in ("mean", "p50", "p95", "p99", "max")}
-    p50, p95, p99 = np.quantile(latency_s, [0.5, 0.95, 0.99], method=QUANTILE_METHOD)
+    p50, p95, p99 = np.quantile(latency_s, np.array([0.5, 0.95, 0.99]), method=QUANTILE_METHOD)
     return {
         "latency_mean_s": float(latency_s.mean()),
         "latency_p50_s": float(p50),
@@ -69,7 +69,7 @@ def latency_metrics(deliveries: Deliveries, windowed: NDArray[np.bool_]) -> dict
 def outcome_metrics(
     deliveries: Deliveries, windowed: NDArray[np.bool_], on_time_s: float | None
 ) -> dict[str, float]:
-    """What became of the windowed deliveries: shares lost, pending, on time, out of order; attempts, duplicates.
+    """What became of the windowed deliveries: lost, pending, on time, out of order; attempts, duplicates.
 
     A delivery is out of order when an event created later was visible before it.
     """
@@ -115,8 +115,11 @@ def age_metrics(deliveries: Deliveries, window: Window) -> dict[str, float]:
 
 
 def _staleness(created: _Array, visible: _Array, window: Window) -> tuple[float, float]:
-    """The integrals of "not fresh" and of age. An event is the oldest unseen one from when all before
-    it are visible (and it exists) until it is visible itself."""
+    """The integrals of "not fresh" and of age.
+
+    An event is the oldest unseen one from when all before it are visible (and it exists) until it is
+    visible itself.
+    """
     if created.shape[1] == 0:
         return 0.0, 0.0
     seen_before = np.full(visible.shape, -np.inf)
@@ -160,7 +163,9 @@ def counter_metrics(
     if c.request_bytes is not None and c.response_bytes is not None:
         metrics["bytes_per_event"] = _ratio(c.request_bytes + c.response_bytes, deliveries)
     if c.provider_busy_s is not None:
-        metrics["provider_utilisation"] = c.provider_busy_s / (scenario.provider_api.workers * window.length_s)
+        metrics["provider_utilisation"] = c.provider_busy_s / (
+            scenario.provider_api.workers * window.length_s
+        )
     if c.receiver_busy_s is not None:
         metrics["receiver_utilisation"] = c.receiver_busy_s / (
             scenario.receiver.workers * receivers * window.length_s

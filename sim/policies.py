@@ -23,7 +23,13 @@ NO_JITTER, FULL, EQUAL, DECORRELATED = range(4)
 UP, REFUSE, BLACK_HOLE, ERROR = range(4)
 FIXED_RATE, FIXED_DELAY, EXPONENTIAL_GAPS = range(3)
 
-_RETRY_KINDS = {"none": NO_RETRY, "fixed": FIXED, "linear": LINEAR, "exponential": EXPONENTIAL, "schedule": SCHEDULE}
+_RETRY_KINDS = {
+    "none": NO_RETRY,
+    "fixed": FIXED,
+    "linear": LINEAR,
+    "exponential": EXPONENTIAL,
+    "schedule": SCHEDULE,
+}
 _JITTERS = {"none": NO_JITTER, "full": FULL, "equal": EQUAL, "decorrelated": DECORRELATED}
 _OUTAGES = {"refuse": REFUSE, "black_hole": BLACK_HOLE, "error": ERROR}
 _SCHEDULES = {"fixed_rate": FIXED_RATE, "fixed_delay": FIXED_DELAY, "exponential": EXPONENTIAL_GAPS}
@@ -109,11 +115,11 @@ def retry_delay(policy: RetryPolicy, failed_attempt: int, previous_s: float, u: 
         low = policy.base_s
         return min(policy.cap_s, low + u * max(3.0 * previous_s - low, 0.0))
     if policy.kind == SCHEDULE:
-        nominal = policy.gaps_s[k - 1]
+        nominal = float(policy.gaps_s[k - 1])
     elif policy.kind == LINEAR:
         nominal = min(policy.cap_s, policy.base_s * k)
     elif policy.kind == EXPONENTIAL:
-        nominal = min(policy.cap_s, policy.base_s * policy.factor ** (k - 1.0))
+        nominal = min(policy.cap_s, policy.base_s * float(policy.factor ** (k - 1.0)))
     else:
         nominal = min(policy.cap_s, policy.base_s)
     if policy.jitter == FULL:
@@ -125,10 +131,10 @@ def retry_delay(policy: RetryPolicy, failed_attempt: int, previous_s: float, u: 
 
 @jit
 def outage_at(outages: Outages, time_s: float) -> int:
-    """What the receiver's door does at `time_s`: UP, REFUSE, BLACK_HOLE or ERROR; an outage is [start, end)."""
+    """What the receiver's door does at a time: UP, REFUSE, BLACK_HOLE or ERROR; outages are [start, end)."""
     position = np.searchsorted(outages.start_s, time_s, side="right") - 1
     if position >= 0 and time_s < outages.end_s[position]:
-        return outages.kind[position]
+        return int(outages.kind[position])
     return UP
 
 
@@ -207,7 +213,7 @@ def next_start(
 @jit
 def window_of(time_s: float, per_s: float) -> int:
     """The number of the rate-limit window a time falls in; windows are aligned at 0."""
-    return int(math.floor(time_s / per_s))
+    return math.floor(time_s / per_s)
 
 
 @jit

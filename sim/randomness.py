@@ -50,7 +50,7 @@ class Stream(IntEnum):
 
 
 @jit
-def splitmix64(state: int, index: int) -> np.uint64:
+def splitmix64(state: int | np.uint64, index: int) -> np.uint64:
     """Output number `index` (from 0) of the SplitMix64 generator started at `state`, 64 bits."""
     z = np.uint64(state) + (np.uint64(index) + _ONE) * _GOLDEN_GAMMA
     z = (z ^ (z >> _SHIFT_30)) * _MULTIPLIER_1

@@ -75,7 +75,7 @@ class Counters:
         response_bytes: sent by servers: headers and payloads.
         connections_opened: connections opened; kept alive, closed by a timeout or a refusal.
         connections_peak: the most connections open at once, summed over subscribers.
-        receiver_queue_max: the longest queue an arrival left behind it at any receiver, jobs in service excluded.
+        receiver_queue_max: the longest queue an arrival left behind at any receiver, less those in service.
         provider_queue_max: the same at the provider's API.
         receiver_busy_s: worker-seconds spent serving at all receivers.
         provider_busy_s: worker-seconds spent serving at the provider's API.
@@ -227,13 +227,13 @@ def _seconds(times_us: ArrayLike, origin_us: int) -> NDArray[np.float64]:
     return np.where(times == MISSING_US, np.nan, (times - origin_us) / _US_PER_S)
 
 
-def _frame(**columns: NDArray[np.generic]) -> pd.DataFrame:
+def _frame(**columns: NDArray[Any]) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - half a second that scenario errors need not wait for
 
     names = {"via": [via.name.lower() for via in Via], "status": [status.name.lower() for status in Status]}
     return pd.DataFrame(
         {
-            name: pd.Categorical.from_codes(values, names[name]) if name in names else values
+            name: pd.Categorical.from_codes(values, pd.Index(names[name])) if name in names else values
             for name, values in columns.items()
         },
         columns=list(RECORD_COLUMNS),

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -67,9 +68,7 @@ class TraceWorkload(Spec):
         return str(Path(base) / path) if base is not None else path
 
 
-WorkloadSpec = Annotated[
-    PoissonWorkload | PeriodicWorkload | TraceWorkload, Field(discriminator="kind")
-]
+WorkloadSpec = Annotated[PoissonWorkload | PeriodicWorkload | TraceWorkload, Field(discriminator="kind")]
 
 
 class Subscribers(Spec):
@@ -183,7 +182,7 @@ class Receiver(Spec):
     @classmethod
     def _apart(cls, outages: tuple[Outage, ...]) -> tuple[Outage, ...]:
         ordered = tuple(sorted(outages, key=lambda outage: outage.start_s))
-        for earlier, later in zip(ordered, ordered[1:], strict=False):
+        for earlier, later in pairwise(ordered):
             if later.start_s < earlier.start_s + earlier.duration_s:
                 raise ValueError(
                     f"the outage from {later.start_s} s starts before the one from "
@@ -274,12 +273,17 @@ class Scenario(Spec):
         Raises:
             ScenarioError: a key does not exist or a value is out of its range.
         """
-        document = self.model_dump()
+        document: dict[str, Any] = self.model_dump()
         for dotted, value in changes.items():
             *tables, key = dotted.split(".")
             table = document
             for name in tables:
-                table = table.get(name) if isinstance(table.get(name), dict) else table.setdefault(name, {})
+                inner = table.get(name)
+                if inner is None:
+                    inner = table[name] = {}
+                elif not isinstance(inner, dict):
+                    raise ScenarioError(f"{dotted}: {name} holds a value, not a table of keys")
+                table = inner
             table[key] = value
         return scenario_from(document)
 
@@ -293,7 +297,9 @@ class Scenario(Spec):
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def scenario_from(document: dict[str, Any], base_dir: Path | None = None, source: str = "scenario") -> Scenario:
+def scenario_from(
+    document: dict[str, Any], base_dir: Path | None = None, source: str = "scenario"
+) -> Scenario:
     """Validate a scenario given as nested dicts; relative trace paths start at `base_dir`.
 
     Raises:

@@ -37,7 +37,7 @@ def _unknown(key: object, spec: type[BaseModel]) -> str:
 
 
 def describe_errors(error: ValidationError, document: Any) -> str:
-    """The problems pydantic found in `document`, on one line, each with its key's path and the value given."""
+    """The problems found in `document`, on one line, each with its key's path and the value given."""
     return "; ".join(_describe(dict(problem), document) for problem in error.errors(include_url=False))
 
 

@@ -42,7 +42,8 @@ def _poisson(rate_per_s: float, duration_s: float, seed: int) -> NDArray[np.floa
 def _periodic(workload: PeriodicWorkload, duration_s: float, seed: int) -> NDArray[np.float64]:
     period_s = 1.0 / workload.rate_per_s
     phase = 0.0 if workload.phase == "synchronised" else uniform(seed, Stream.WORKLOAD_PHASE, 0, 0) * period_s
-    times = phase + np.arange(math.ceil(duration_s / period_s) + 1) * period_s
+    ticks = np.arange(math.ceil(duration_s / period_s) + 1, dtype=np.float64)
+    times = phase + ticks * period_s
     return times[times < duration_s]
 
 
@@ -54,7 +55,8 @@ def _trace(workload: TraceWorkload, duration_s: float) -> NDArray[np.float64]:
     if times[-1] >= duration_s:
         beyond = int(np.count_nonzero(times >= duration_s))
         raise ScenarioError(
-            f"{workload.path}: {beyond} of {len(times)} events fall at or after run.duration_s = {duration_s:g}; "
+            f"{workload.path}: {beyond} of {len(times)} events fall at or after "
+            f"run.duration_s = {duration_s:g}; "
             f"a duration_s above {times[-1]:.6f} covers the whole trace"
         )
     return times

@@ -62,9 +62,6 @@ _REQUEST_ARRIVAL = int(Happening.REQUEST_ARRIVAL)
 _TICK = int(Happening.TICK)
 _DELIVERED, _LOST = int(Status.DELIVERED), int(Status.LOST)
 
-# time, kind, subscriber, poll or wake number, cursor sent (or LATE_ cursor), time sent
-_Happening = tuple[float, int, int, int, int, float]
-
 
 @jit
 def _in_window(world: World, time_s: float) -> bool:
@@ -74,8 +71,8 @@ def _in_window(world: World, time_s: float) -> bool:
 @jit
 def _page(pull: Pull, created: NDArray[np.float64], cursor: int, time_s: float) -> tuple[int, int]:
     """The feed's answer at a time: events first … end - 1."""
-    shown = np.searchsorted(created, time_s - pull.feed_lag_s, side="right")
-    oldest = np.searchsorted(created, time_s - pull.retained_s, side="left")
+    shown = int(np.searchsorted(created, time_s - pull.feed_lag_s, side="right"))
+    oldest = int(np.searchsorted(created, time_s - pull.retained_s, side="left"))
     if pull.retained_events > 0:
         oldest = max(oldest, shown - pull.retained_events)
     first = max(cursor, oldest)
@@ -168,9 +165,7 @@ def fetch(
             if in_time:
                 transit_s = sample(world.one_way, world.seed, Stream.POLL_RESPONSE_TRANSIT, s, number)
                 back = leaves + transit_s
-                comes_back = (
-                    uniform(world.seed, Stream.POLL_RESPONSE_LOSS, s, number) >= world.response_loss
-                )
+                comes_back = uniform(world.seed, Stream.POLL_RESPONSE_LOSS, s, number) >= world.response_loss
                 if comes_back and back <= deadline:
                     page_first[s], page_end[s], rejected[s] = first, end, over_limit
                     if over_limit:
@@ -207,9 +202,7 @@ def fetch(
                 start_s = tick_at(schedule, phase_s[s], world.seed, s, wake[s])
             else:
                 wake[s] += 1
-                start_s = next_start(
-                    schedule, world.seed, s, wake[s], started_s[s], now, retry_after_s[s]
-                )
+                start_s = next_start(schedule, world.seed, s, wake[s], started_s[s], now, retry_after_s[s])
             heappush(heap, (start_s, _TICK, s, wake[s], 0, 0.0))
 
         if sends:
@@ -224,9 +217,7 @@ def fetch(
             arrives = uniform(world.seed, Stream.POLL_REQUEST_LOSS, s, poll) >= world.request_loss
             arrival = deadline
             if arrives:
-                arrival = now + sample(
-                    world.one_way, world.seed, Stream.POLL_REQUEST_TRANSIT, s, poll
-                )
+                arrival = now + sample(world.one_way, world.seed, Stream.POLL_REQUEST_TRANSIT, s, poll)
                 heappush(heap, (arrival, _REQUEST_ARRIVAL, s, poll, cursor[s], now))
             if arrival >= deadline:
                 heappush(heap, (deadline, _TIMEOUT, s, poll, 0, 0.0))

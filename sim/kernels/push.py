@@ -101,9 +101,7 @@ def _arrive(
     entity = delivery_entity(subscriber, event)
     service_s = sample(world.receiver_service, world.seed, Stream.SERVICE, entity, copies[event])
     copies[event] += 1
-    start, end = serve(
-        free, starts, now, service_s, world.window_start_s, world.window_end_s, integrals
-    )
+    start, end = serve(free, starts, now, service_s, world.window_start_s, world.window_end_s, integrals)
     if counted:
         counts[QUEUE_MAX] = max(counts[QUEUE_MAX], waiting + (start > now))
     if end < world.world_end_s and not visible[event] <= end:
@@ -159,7 +157,7 @@ def push_to_subscriber(
             heard, leaves = _arrive(
                 world, push, subscriber, event, now, free, starts, visible, copies, counts, integrals
             )
-            if heard != _NOTHING and heard != _REFUSED and _in_window(world, leaves):
+            if heard not in (_NOTHING, _REFUSED) and _in_window(world, leaves):
                 counts[RESPONSE_BYTES] += world.response_header_bytes
             if late:
                 continue
@@ -181,9 +179,7 @@ def push_to_subscriber(
             if heard != _ACKNOWLEDGED:
                 gave_up[event] = True
                 if attempt < push.retry.attempts_allowed:
-                    u = uniform(
-                        world.seed, Stream.RETRY_JITTER, delivery_entity(subscriber, event), attempt
-                    )
+                    u = uniform(world.seed, Stream.RETRY_JITTER, delivery_entity(subscriber, event), attempt)
                     waited_s[event] = retry_delay(push.retry, attempt, waited_s[event], u)
                     ready_s = now + max(waited_s[event], push.retry_after_s if heard == _FULL else 0.0)
                     if not ready_s - created[event] > push.retry.max_duration_s:

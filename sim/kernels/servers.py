@@ -59,7 +59,8 @@ def serve(
 ) -> tuple[float, float]:
     """Queue a job that arrives `now`; returns when its service starts and ends.
 
-    Adds its time in service and in the queue, within the window, to `integrals[BUSY]` and `integrals[WAITING]`.
+    Adds its time in service and in the queue, within the window, to `integrals[BUSY]` and
+    `integrals[WAITING]`.
     """
     start = max(now, free[0])
     end = start + service_s

@@ -21,6 +21,7 @@ Sources: GitHub REST API, "Events" (cursor pages, polling intervals); Stripe API
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import cast
 
 import simpy
 
@@ -103,8 +104,7 @@ class Poller:
             world.count(timeouts=1)
             world.tell(s, "the poll times out")
             return None
-        page: Page = answer.value
-        return page
+        return cast(Page, answer.value)
 
     def _travel(self, poll: int, cursor: int, answer: simpy.Event) -> _Steps:
         """The request's way to the API, what happens there, and the answer's way back."""
@@ -131,7 +131,7 @@ class Poller:
         world, s = self._world, self._subscriber
         if page.count == 0:
             world.count(empty_responses=1)
-        world.tell(s, "the answer carries {} events", page.count)
+        world.tell(s, "the answer carries {} event{}", page.count, "" if page.count == 1 else "s")
         if page.first > self._cursor:
             world.deliveries.status[s, self._cursor : page.first] = Status.LOST
             world.tell(s, "events {} to {} are no longer in the feed", self._cursor, page.first - 1)

@@ -30,7 +30,7 @@ class Clock(simpy.Environment):
 
     def schedule(self, event: simpy.Event, priority: int = 1, delay: float = 0) -> None:
         """Schedule a consequence, as SimPy does by itself."""
-        heappush(self._queue, (self._now + delay, (_IMMEDIATELY, priority), next(self._eid), event))  # type: ignore[arg-type]
+        self._push(self._now + delay, (_IMMEDIATELY, priority), event)
 
     def at(
         self, time_s: float, kind: Happening, subscriber: int, number: int, attempt: int = 0
@@ -39,8 +39,12 @@ class Clock(simpy.Environment):
         event = simpy.Event(self)
         event._ok = True
         event._value = None
-        heappush(self._queue, (time_s, (kind, subscriber, number, attempt), next(self._eid), event))  # type: ignore[arg-type]
+        self._push(time_s, (kind, subscriber, number, attempt), event)
         return event
+
+    def _push(self, time_s: float, order: tuple[int, ...], event: simpy.Event) -> None:
+        queue: list[Any] = self._queue  # SimPy declares its priorities as integers
+        heappush(queue, (time_s, order, next(self._eid), event))
 
 
 class World(Clock):

@@ -20,7 +20,10 @@ def _durations(*, may_be_zero: bool) -> st.SearchStrategy[dict[str, Any]]:
         _mean_s.map(lambda mean_s: {"kind": "exponential", "mean_s": mean_s}),
         st.tuples(_mean_s, st.sampled_from([0.3, 1.0, 3.0])).flatmap(
             lambda pair: st.sampled_from(
-                [{"kind": kind, "mean_s": pair[0], "cv": pair[1]} for kind in ("lognormal", "gamma", "pareto")]
+                [
+                    {"kind": kind, "mean_s": pair[0], "cv": pair[1]}
+                    for kind in ("lognormal", "gamma", "pareto")
+                ]
             )
         ),
         _grid_s.map(lambda high_s: {"kind": "uniform", "low_s": 0.0, "high_s": high_s}),

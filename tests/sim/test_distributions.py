@@ -20,7 +20,9 @@ from sim.distributions import compile_distribution, normal_quantile, quantile, s
 from sim.randomness import Stream
 from sim.scenario import load_scenario
 
-P = np.concatenate([np.linspace(0.001, 0.999, 97), 10.0 ** -np.arange(4, 15), 1 - 10.0 ** -np.arange(4.0, 13.0)])
+P = np.concatenate(
+    [np.linspace(0.001, 0.999, 97), 10.0 ** -np.arange(4, 15), 1 - 10.0 ** -np.arange(4.0, 13.0)]
+)
 
 
 def quantiles(spec: DistributionSpec) -> np.ndarray:
@@ -57,7 +59,9 @@ def test_closed_quantiles_agree_with_scipy() -> None:
         stats.pareto.ppf(P, index, scale=3.0 * (index - 1) / index),
         rtol=1e-10,
     )
-    np.testing.assert_allclose(quantiles(Uniform(kind="uniform", low_s=1.0, high_s=4.0)), 1 + 3 * P, rtol=1e-14)
+    np.testing.assert_allclose(
+        quantiles(Uniform(kind="uniform", low_s=1.0, high_s=4.0)), 1 + 3 * P, rtol=1e-14
+    )
     assert set(quantiles(Constant(kind="constant", mean_s=0.25))) == {0.25}
 
 

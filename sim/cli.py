@@ -1,0 +1,238 @@
+"""The simulation half of the command line. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sim.engine import Outcome
+    from sim.scenario import Scenario
+    from sim.traces import Duplicates, Order, Trace
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+scenarios = typer.Typer(help="Scenarios: list them, show one, or print the schema.", rich_markup_mode=None)
+trace = typer.Typer(
+    no_args_is_help=True,
+    help="A real history as a workload: a git repository's, or any CSV's.",
+    rich_markup_mode=None,
+)
+app.add_typer(scenarios, name="scenarios")
+app.add_typer(trace, name="trace")
+
+MAX_RECORDS_KEPT = 2_000_000
+
+
+class EngineName(StrEnum):
+    """Which engine simulates."""
+
+    fast = "fast"
+    simpy = "simpy"
+
+
+ScenarioArgument = Annotated[
+    str, typer.Argument(help="A preset's name, or the path of a TOML file.", metavar="SCENARIO")
+]
+SeedOption = Annotated[int, typer.Option(help="Fixes every draw.", metavar="N")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Where the run folder is made.  [default: results]", metavar="DIR")
+]
+
+
+@app.command()
+def simulate(
+    scenario: ScenarioArgument,
+    mechanism: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--mechanism",
+            help="webhook or polling; repeat for several.  [default: all]",
+            metavar="MECH",
+        ),
+    ] = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="The compiled engine, or the readable reference.")
+    ] = EngineName.fast,
+    replications: Annotated[
+        int, typer.Option(help="Independent runs; two or more give intervals.", metavar="N")
+    ] = 1,
+    seed: SeedOption = 1,
+    as_json: JsonOption = False,
+    out: OutOption = None,
+) -> None:
+    """Simulate a scenario under each mechanism and compare them."""
+    from sim.engine import MECHANISMS
+    from sim.scenario import load_scenario
+
+    studied = load_scenario(scenario)
+    outcome, path = run_simulation(
+        studied, mechanism or list(MECHANISMS), engine.value, replications, seed, out
+    )
+    if as_json:
+        document = {"schema_version": 1, "command": "simulate"} | outcome.to_json() | {"run": str(path)}
+        sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+        return
+    show_outcome(outcome)
+    typer.echo(f"run folder: {path}")
+
+
+def run_simulation(
+    scenario: Scenario, mechanisms: list[str], engine: str, replications: int, seed: int, out: Path | None
+) -> tuple[Outcome, Path]:
+    """Simulate with progress, and write the run folder; returns what came of it and where it is."""
+    from sim.engine import check, expected_deliveries, is_compiled, simulate
+    from sim.randomness import replication_seed
+    from sim.results import RunFolder
+    from sim.terminal import note, progress
+
+    chosen = check(mechanisms, engine, seed, replications)
+    if chosen == "fast" and not is_compiled(mechanisms):
+        note("compiling the fast engine: this happens once, and takes about ten seconds …")
+    keep = expected_deliveries(scenario, seed) * len(mechanisms) * replications <= MAX_RECORDS_KEPT
+    seeds = [replication_seed(seed, r) for r in range(replications)]
+    command = ["hookbench", *sys.argv[1:]]
+    with RunFolder.create(scenario.name, command, out, scenario=scenario, seeds=seeds) as run:
+        with progress(f"simulating {scenario.name}") as advance:
+            outcome = simulate(
+                scenario,
+                mechanisms,
+                engine=chosen,
+                seed=seed,
+                replications=replications,
+                records=keep,
+                progress=advance,
+            )
+        run.save_table(outcome.summary(), "summary")
+        if keep:
+            run.save_records(outcome.records)
+        else:
+            note(f"more than {MAX_RECORDS_KEPT:,} deliveries: the run folder holds metrics, not records")
+        run.note(engine=engine, seed=seed, replications=replications, records_kept=keep)
+    return outcome, run.path
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """Print the table of every metric, and the paired differences when there are intervals."""
+    from rich.console import Console
+
+    from sim.tables import estimate_text, metrics_table
+
+    scenario = outcome.scenario
+    console = Console()
+    console.print(metrics_table(f"{scenario.name}: {scenario.title or 'simulated'}", outcome.estimates()))
+    if outcome.replications > 1:
+        console.print(
+            f"means over {outcome.replications} replications ± half a 95 % interval; "
+            "differences between mechanisms, paired on the same events:"
+        )
+        for a, b, metric, difference in outcome.paired():
+            if metric in {"latency_mean_s", "latency_p99_s", "requests_per_event", "lost_ratio"}:
+                console.print(f"  {metric}: {a} − {b} = {estimate_text(difference)}")
+
+
+@scenarios.callback(invoke_without_command=True)
+def _scenarios(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_scenarios()
+
+
+@scenarios.command("list")
+def list_scenarios() -> None:
+    """List the scenarios that come with hookbench."""
+    from sim.scenario import load_scenario, preset_names
+
+    names = preset_names()
+    for name in names:
+        typer.echo(f"{name:<{max(map(len, names))}}  {load_scenario(name).title}")
+
+
+@scenarios.command("show")
+def show_scenario(scenario: ScenarioArgument) -> None:
+    """Print a scenario as TOML, every default written out."""
+    from sim.scenario import load_scenario
+
+    typer.echo(load_scenario(scenario).to_toml(), nl=False)
+
+
+@scenarios.command("schema")
+def scenario_schema() -> None:
+    """Print the JSON Schema of scenario files."""
+    from sim.scenario import Scenario
+
+    typer.echo(json.dumps(Scenario.model_json_schema(), indent=2))
+
+
+@app.command()
+def narrate(
+    scenario: ScenarioArgument,
+    mechanism: Annotated[
+        str, typer.Option("-m", "--mechanism", help="webhook or polling.", metavar="MECH")
+    ] = "webhook",
+    events: Annotated[int, typer.Option(help="How many events the story has.", metavar="N")] = 10,
+    seed: SeedOption = 1,
+) -> None:
+    """Tell a run happening by happening: the first events, one line each step."""
+    from sim.engine import check
+    from sim.narration import narrate as tell
+    from sim.scenario import load_scenario
+
+    check([mechanism], "simpy", seed, 1)
+    for line in tell(load_scenario(scenario), mechanism, events, seed):
+        typer.echo(f"{line.time_s:12.6f} s  {line.text}")
+
+
+@trace.command("git")
+def trace_git(
+    path: Annotated[Path, typer.Argument(help="A git repository.", metavar="PATH")],
+    out: Annotated[Path, typer.Option(help="Where the trace and its scenario go.", metavar="DIR")] = Path(
+        "results/traces"
+    ),
+    name: Annotated[
+        str | None, typer.Option(help="The scenario's name.  [default: the folder's]", metavar="NAME")
+    ] = None,
+) -> None:
+    """Turn a repository's commits into a trace and a scenario: a CI server that hears of pushes."""
+    from sim.git_history import trace_from_git
+
+    csv_path, toml_path, history = trace_from_git(path, out, name)
+    _describe(history)
+    typer.echo(f"trace: {csv_path}\nscenario: {toml_path}\nnext: hookbench simulate {toml_path}")
+
+
+@trace.command("csv")
+def trace_csv(
+    file: Annotated[Path, typer.Argument(help="A CSV or JSON-lines file.", metavar="FILE")],
+    column: Annotated[str, typer.Option(help="The column of timestamps.", metavar="NAME")] = "created",
+    sort: Annotated[
+        bool, typer.Option(help="Sort rows that go back in time instead of refusing them.")
+    ] = False,
+    keep_duplicates: Annotated[bool, typer.Option(help="Keep rows at the same instant.")] = False,
+) -> None:
+    """Check a file of timestamps, describe it, and print the workload that replays it."""
+    from sim.traces import read_trace
+
+    order: Order = "sort" if sort else "strict"
+    duplicates: Duplicates = "keep" if keep_duplicates else "error"
+    history = read_trace(file, column, order=order, duplicates=duplicates)
+    _describe(history)
+    typer.echo(
+        f'[workload]\nkind = "trace"\npath = {json.dumps(str(file.resolve()))}\n'
+        f'column = {json.dumps(column)}\norder = "{order}"\nduplicates = "{duplicates}"\n\n'
+        f"[run]\nduration_s = {int(history.times_s[-1]) + 1}"
+    )
+
+
+def _describe(history: Trace) -> None:
+    from sim.traces import describe
+
+    for name, value in describe(history).items():
+        if value is None:
+            continue
+        typer.echo(f"# {name}: {value:.6g}" if isinstance(value, float) else f"# {name}: {value}")

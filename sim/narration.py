@@ -1,0 +1,73 @@
+"""A run told happening by happening, for class and for debugging.
+
+The reference model tells its own story (`World.tell`); here it is run on the first few events of a
+scenario, and what repeats (an empty poll after an empty poll) is told once and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sim.engine import run_once
+from sim.errors import InputError
+from sim.randomness import replication_seed
+from sim.scenario import Scenario
+from sim.workload import event_times
+
+
+@dataclass(frozen=True)
+class Line:
+    """What happened at a time."""
+
+    time_s: float
+    text: str
+
+
+def narrate(scenario: Scenario, mechanism: str, events: int = 10, seed: int = 1) -> list[Line]:
+    """The story of a scenario's first events at its first subscriber, to the end of the world.
+
+    It is replication 0 of ``simulate(scenario, [mechanism], seed=seed)`` with only these events in it.
+
+    Args:
+        scenario: what is studied.
+        mechanism: "webhook" or "polling".
+        events: how many events, at least 1.
+        seed: the experiment's seed.
+
+    Raises:
+        InputError: fewer than one event asked for, or the scenario's replication has none.
+    """
+    if events < 1:
+        raise InputError(f"events must be at least 1, got {events}")
+    run_seed = replication_seed(seed, 0)
+    created = event_times(scenario, run_seed)[:events]
+    if len(created) == 0:
+        raise InputError(f"{scenario.name} has no event with seed {seed}: nothing to tell")
+    story = [Line(float(time_s), f"event {event} is created") for event, time_s in enumerate(created)]
+
+    def listen(time_s: float, subscriber: int, text: str) -> None:
+        if subscriber == 0:
+            story.append(Line(time_s, text))
+
+    run_once(scenario, mechanism, created, run_seed, "simpy", listen)
+    story.sort(key=lambda line: line.time_s)  # stable: the model's own order within an instant
+    return list(_without_repetition(story))
+
+
+def _without_repetition(story: list[Line]) -> Iterator[Line]:
+    """Tell a pair of lines (a request, its answer) that repeats once more, then only how often."""
+    position = 0
+    while position < len(story):
+        pair = [line.text for line in story[position : position + 2]]
+        end = position + 2
+        while len(pair) == 2 and [line.text for line in story[end : end + 2]] == pair:
+            end += 2
+        repeats = (end - position) // 2 - 1
+        if repeats < 2:
+            yield story[position]
+            position += 1
+            continue
+        yield from story[position : position + 2]
+        yield Line(story[end - 1].time_s, f"… the same {repeats:,} more times")
+        position = end

@@ -1,0 +1,136 @@
+"""Protects the simulation half of the command line: documents, run folders, and errors on one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import hookbench
+from sim.results import read_run
+
+SMALL = """
+name = "small"
+[workload]
+kind = "poisson"
+rate_per_s = 1.0
+[run]
+duration_s = 100.0
+"""
+
+
+@pytest.fixture
+def small(elsewhere: Path) -> str:
+    (elsewhere / "small.toml").write_text(SMALL)
+    return "small.toml"
+
+
+def test_simulate_prints_one_json_document(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hookbench.run(["simulate", small, "--json", "--replications", "3", "--seed", "5"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema_version"] == 1
+    assert document["command"] == "simulate"
+    assert (document["seed"], document["engine"], document["replications"]) == (5, "fast", 3)
+    assert [result["mechanism"] for result in document["results"]] == ["webhook", "polling"]
+    p99 = document["results"][1]["metrics"]["latency_p99_s"]
+    assert p99["low"] < p99["mean"] < p99["high"]
+    pairs = {(pair["a"], pair["b"]) for pair in document["paired"]}
+    assert pairs == {("webhook", "polling")}
+
+
+def test_engines_give_the_same_document(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    results = []
+    for engine in ("fast", "simpy"):
+        assert hookbench.run(["simulate", small, "--json", "--engine", engine]) == 0
+        results.append(json.loads(capsys.readouterr().out)["results"])
+    for fast, simpy in zip(*results, strict=True):
+        assert fast["metrics"].keys() == simpy["metrics"].keys()
+        for name, value in fast["metrics"].items():
+            assert value["mean"] == pytest.approx(simpy["metrics"][name]["mean"], rel=1e-9, abs=1e-12)
+
+
+def test_one_replication_has_no_interval(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hookbench.run(["simulate", small, "--json", "-m", "webhook"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["metrics"]["latency_mean_s"]["low"] is None
+
+
+def test_simulate_prints_a_table_and_leaves_a_run_folder(
+    small: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hookbench.run(["simulate", small, "--out", "runs"]) == 0
+    printed = capsys.readouterr().out
+    assert "latency_p99_s" in printed
+    (folder,) = (elsewhere / "runs").iterdir()
+    assert str(folder.relative_to(elsewhere)) in printed
+    run = read_run(folder)
+    assert run.complete
+    assert run.scenario is not None
+    assert run.scenario.name == "small"
+    assert set(run.records()["mechanism"]) == {"webhook", "polling"}
+    assert set(run.table("summary")["mechanism"]) == {"webhook", "polling"}
+
+
+BAD = [
+    (["simulate", "shop-order"], "no preset is called 'shop-order'; did you mean 'shop-orders'?"),
+    (["simulate", "absent.toml"], "absent.toml: no such scenario file"),
+    (["simulate", "shop-orders", "-m", "pigeon"], "unknown mechanism 'pigeon'; known: webhook, polling"),
+    (["simulate", "shop-orders", "-m", "webhook", "-m", "webhook"], "a mechanism is given twice"),
+    (["simulate", "shop-orders", "--replications", "0"], "replications must be at least 1, got 0"),
+    (["simulate", "shop-orders", "--seed", "-1"], "seed must be in [0, 2^63), got -1"),
+    (["simulate", "shop-orders", "--engine", "warp"], "'warp' is not one of 'fast', 'simpy'"),
+    (["simulate"], "Missing argument 'SCENARIO'"),
+    (["simulte", "shop-orders"], "No such command 'simulte'"),
+    (["simulate", "shop-orders", "--nope"], "No such option: --nope"),
+    (["narrate", "shop-orders", "--events", "0"], "events must be at least 1, got 0"),
+    (["narrate", "shop-orders", "-m", "pigeon"], "unknown mechanism 'pigeon'"),
+    (["trace", "git", "absent"], "absent: no such folder"),
+    (["trace", "csv", "absent.csv"], "absent.csv"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a) for a, _ in BAD])
+def test_bad_input_is_one_line_and_exit_2(
+    arguments: list[str], message: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hookbench.run(arguments) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("hookbench: ")
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_scenarios_are_listed_shown_and_described(capsys: pytest.CaptureFixture[str]) -> None:
+    assert hookbench.run(["scenarios"]) == 0
+    assert "shop-orders" in capsys.readouterr().out
+    assert hookbench.run(["scenarios", "show", "shop-orders"]) == 0
+    assert "[polling]" in capsys.readouterr().out
+    assert hookbench.run(["scenarios", "schema"]) == 0
+    assert "polling" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_narrate_tells_a_story(capsys: pytest.CaptureFixture[str]) -> None:
+    assert hookbench.run(["narrate", "shop-orders", "--events", "2"]) == 0
+    assert "event 1 is visible" in capsys.readouterr().out
+
+
+def test_a_git_history_becomes_a_scenario_that_runs(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    subprocess.run(["git", "init", "--quiet", "repo"], check=True)
+    for day in (1, 2, 2, 5):
+        date = {"GIT_COMMITTER_DATE": f"2024-01-0{day}T12:00:00Z", "PATH": "/usr/bin:/bin"}
+        subprocess.run(
+            [*git, "commit", "--quiet", "--allow-empty", "-m", "x"], cwd="repo", env=date, check=True
+        )
+    assert hookbench.run(["trace", "git", "repo"]) == 0
+    printed = capsys.readouterr().out
+    assert "rows: 4" in printed
+    assert hookbench.run(["simulate", "results/traces/repo.toml", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert all(result["metrics"]["lost_ratio"]["mean"] == 0 for result in document["results"])

@@ -1,7 +1,8 @@
 """``hookbench load``, ``race`` and ``serve``. Heavy imports wait until a command runs.
 
 Exit codes: 0 good; 2 bad input; 3 void, the figures are not to be trusted; 4 a threshold missed;
-130 interrupted (every process stopped, the run folder marked incomplete).
+130 interrupted (every process stopped, the run folder marked incomplete). Errors are raised: the
+front door turns them into one line.
 """
 
 from __future__ import annotations
@@ -9,20 +10,15 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.errors import HookbenchError
-
 if TYPE_CHECKING:
     from loadtest.runner import LoadResult
 
-INTERRUPTED = 130
-
-app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, rich_markup_mode=None)
 
 ScenarioArgument = Annotated[str, typer.Argument(help="a preset's name or a TOML file", show_default=False)]
 DurationOption = Annotated[
@@ -70,27 +66,25 @@ def load_command(
     """Load ONE server: webhook senders at the receiver, or a crowd of pollers at the events API."""
     chosen = tuple(arms or ("webhook",))
     if web:
-        _exit(lambda: _web(scenario, chosen, rate, duration, host, seed, pool))
+        raise typer.Exit(_web(scenario, chosen, rate, duration, host, seed, pool))
+    from loadtest.runner import load
+    from sim.scenario import load_scenario
 
-    def run() -> LoadResult:
-        from loadtest.runner import load
-        from sim.scenario import load_scenario
+    result = load(
+        load_scenario(scenario),
+        chosen,
+        rate_per_s=rate,
+        duration_s=duration,
+        thresholds=tuple(thresholds or ()),
+        host=host,
+        seed=seed,
+        pool_size=pool,
+        out=out,
+        command=shlex.join(["hookbench", *sys.argv[1:]]),
+        figures=figures,
+    )
 
-        return load(
-            load_scenario(scenario),
-            chosen,
-            rate_per_s=rate,
-            duration_s=duration,
-            thresholds=tuple(thresholds or ()),
-            host=host,
-            seed=seed,
-            pool_size=pool,
-            out=out,
-            command=shlex.join(["hookbench", *sys.argv[1:]]),
-            figures=figures,
-        )
-
-    _exit(lambda: _show(run(), as_json=as_json))
+    raise typer.Exit(_show(result, as_json=as_json))
 
 
 @app.command("race")
@@ -111,26 +105,24 @@ def race_command(
     figures: FiguresOption = True,
 ) -> None:
     """Send the same events through each arm, end to end, and compare them event by event."""
+    from loadtest.runner import race
+    from sim.scenario import load_scenario
 
-    def run() -> LoadResult:
-        from loadtest.runner import race
-        from sim.scenario import load_scenario
+    result = race(
+        load_scenario(scenario),
+        tuple(arms or ("webhook", "polling")),
+        runs=runs,
+        rate_per_s=rate,
+        duration_s=duration,
+        thresholds=tuple(thresholds or ()),
+        seed=seed,
+        pool_size=pool,
+        out=out,
+        command=shlex.join(["hookbench", *sys.argv[1:]]),
+        figures=figures,
+    )
 
-        return race(
-            load_scenario(scenario),
-            tuple(arms or ("webhook", "polling")),
-            runs=runs,
-            rate_per_s=rate,
-            duration_s=duration,
-            thresholds=tuple(thresholds or ()),
-            seed=seed,
-            pool_size=pool,
-            out=out,
-            command=shlex.join(["hookbench", *sys.argv[1:]]),
-            figures=figures,
-        )
-
-    _exit(lambda: _show(run(), as_json=as_json))
+    raise typer.Exit(_show(result, as_json=as_json))
 
 
 @app.command(
@@ -142,19 +134,6 @@ def serve_command(context: typer.Context) -> None:
     from loadtest.serve import main
 
     raise typer.Exit(main(context.args))
-
-
-def _exit(action: Callable[[], int]) -> None:
-    """Run an action and leave with its exit code; what goes wrong is one line on standard error."""
-    try:
-        code = action()
-    except HookbenchError as error:
-        _say(f"hookbench: {error}")
-        code = error.exit_code
-    except KeyboardInterrupt:
-        _say("hookbench: interrupted; all processes are stopped and the run folder is marked incomplete")
-        code = INTERRUPTED
-    raise typer.Exit(code)
 
 
 def _say(line: str) -> None:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from loadtest.runner.results import ArmRun, LoadResult
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 # Okabe & Ito, "Color Universal Design" (2008): blue, vermilion, bluish green, reddish purple.
@@ -22,6 +25,9 @@ COLOURS = {"webhook": "#0072B2", "polling": "#D55E00"}
 ROLE_COLOURS = {"receiver": "#009E73", "poller": "#009E73", "provider": "#CC79A7", "generator": "#777777"}
 STYLES = {"webhook": "-", "polling": "--", "receiver": "-", "poller": "-", "provider": "--", "generator": ":"}
 
+_Floats = npt.NDArray[np.float64]
+
+SHORTEST_SPAN_S = 0.05
 LEAST_MS = 0.05
 """Where the logarithmic latency axis begins at the earliest."""
 
@@ -71,9 +77,11 @@ def latency_cdf(result: LoadResult) -> Figure:
                 fontsize=8, color="#555555",
             )  # fmt: skip
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(_TIME)
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 1.02)
     axes.set_xlabel(
-        "latency, ms: " + ("intended send to answer" if result.command == "load" else "created to visible")
+        "latency: " + ("intended send to answer" if result.command == "load" else "created to visible")
     )
     axes.set_ylabel("share of requests" if result.command == "load" else "share of events")
     axes.set_title(_headline(result, medians), loc="left")
@@ -85,32 +93,32 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
     """CPU of each process over time, and each request's or event's latency on the same time axis."""
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    peaks = {}
+    peaks: dict[str, float] = {}
+    ends: list[tuple[float, float, str]] = []
     for role, readings in run.server_load.groupby("role", sort=False):
-        if len(readings) < 3:
-            continue
-        at = readings["at_s"].to_numpy()
-        rate = np.diff(readings["cpu_s"].to_numpy()) / np.maximum(np.diff(at), 1e-3)
-        within = at[1:] >= -0.5
-        if not within.any():
+        at, percent = _cpu_percent(readings)
+        if at.size == 0:
             continue
         name = str(role)
-        upper.step(at[1:][within], 100 * rate[within], STYLES[name], color=ROLE_COLOURS[name], where="pre")
-        upper.annotate(
-            f" {name}", (at[-1], 100 * float(np.median(rate[within]))), color=ROLE_COLOURS[name], va="center",
-            annotation_clip=False,
-        )  # fmt: skip
+        upper.step(at, percent, STYLES[name], color=ROLE_COLOURS[name], where="pre")
+        ends.append((float(np.median(percent)), float(at[-1]), name))
         if name != "generator":
-            peaks[name] = 100 * float(rate[within].max())
+            peaks[name] = float(percent.max())
+    upper.set_ylim(bottom=0)
+    _label_ends(upper, ends)
     created_s, latency_ms = _latency_series(result.command, run)
     lower.plot(
         created_s, np.maximum(latency_ms, LEAST_MS), ".", color=COLOURS[run.arm], markersize=3, alpha=0.6
     )
     lower.set_yscale("log")
-    lower.set_ylabel("latency, ms")
+    known = latency_ms[~np.isnan(latency_ms)]
+    if known.size:
+        lower.set_ylim(max(LEAST_MS, known.min()) / 1.5, max(known.max(), 10 * known.min()) * 1.5)
+    lower.yaxis.set_major_formatter(_TIME)
+    lower.yaxis.set_minor_formatter(NullFormatter())
+    lower.set_ylabel("latency")
     lower.set_xlabel("seconds since the first event was due")
     upper.set_ylabel("CPU, % of a core")
-    upper.set_ylim(bottom=0)
     busiest = max(peaks, key=lambda name: peaks[name], default=None)
     finding = (
         f"at most {peaks[busiest]:.0f} % of a core for the {busiest}" if busiest else "no server was ours"
@@ -122,14 +130,36 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
     return figure
 
 
-def _latencies_ms(command: str, run: ArmRun) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _cpu_percent(readings: pd.DataFrame) -> tuple[_Floats, _Floats]:
+    """When each span between readings ended, from the origin on, and the CPU rate in it."""
+    at, cpu_s = readings["at_s"].to_numpy(dtype=np.float64), readings["cpu_s"].to_numpy(dtype=np.float64)
+    kept = [0] if at.size else []
+    for position in range(1, at.size):
+        if at[position] - at[kept[-1]] >= SHORTEST_SPAN_S:
+            kept.append(position)
+    at, cpu_s = at[kept], cpu_s[kept]
+    running = at[:-1] >= 0 if at.size else np.zeros(0, dtype=np.bool_)
+    return at[1:][running], (100 * np.diff(cpu_s) / np.diff(at))[running]
+
+
+def _label_ends(axes: Axes, ends: list[tuple[float, float, str]]) -> None:
+    """Name each curve at the right edge, apart from each other."""
+    least = 0.09 * axes.get_ylim()[1]
+    lowest = -least
+    right = axes.get_xlim()[1]
+    for height, _, name in sorted(ends):
+        lowest = max(height, lowest + least)
+        axes.annotate(
+            f" {name}", (right, lowest), color=ROLE_COLOURS[name], va="center", annotation_clip=False
+        )
+
+
+def _latencies_ms(command: str, run: ArmRun) -> _Floats:
     latency_ms = _latency_series(command, run)[1]
     return np.maximum(latency_ms[~np.isnan(latency_ms)], LEAST_MS)
 
 
-def _latency_series(
-    command: str, run: ArmRun
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
+def _latency_series(command: str, run: ArmRun) -> tuple[_Floats, _Floats]:
     """When each event was due (s) and its latency (ms), NaN where it never came."""
     if command == "race" and run.records is not None:
         created = run.records["created"].to_numpy(dtype=np.float64)
@@ -143,7 +173,8 @@ def _headline(result: LoadResult, medians: dict[str, float]) -> str:
     if len(medians) == 2 and result.command == "race":
         fast, slow = sorted(medians, key=lambda arm: medians[arm])
         times = medians[slow] / medians[fast]
-        return f"Half of all events are visible {times:.3g}× sooner by {fast} than by {slow}"
+        factor = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
+        return f"Half of all events are visible {factor}× sooner by {fast} than by {slow}"
     if not medians:
         return "No request was answered"
     arm = next(iter(medians))
@@ -151,13 +182,16 @@ def _headline(result: LoadResult, medians: dict[str, float]) -> str:
     return f"{result.scenario.name}: 99 % of {arm} done within {_p99(values)}"
 
 
-def _p99(latency_ms: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
+def _p99(latency_ms: _Floats) -> str:
     known = latency_ms[~np.isnan(latency_ms)]
     return _milliseconds(float(np.quantile(known, 0.99))) if known.size else "unknown"
 
 
 def _milliseconds(value: float) -> str:
     return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+_TIME = FuncFormatter(lambda value, _position: _milliseconds(value))
 
 
 def _figure(result: LoadResult) -> tuple[Figure, Axes]:

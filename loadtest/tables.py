@@ -72,7 +72,11 @@ def cell(value: Estimate | None, unit: str) -> str:
     if math.isnan(value.mean):
         return "–"
     scale = SCALE.get(unit, 1.0)
-    text = f"{value.mean * scale:.3g}" if abs(value.mean * scale) < 1000 else f"{value.mean * scale:,.0f}"
+    text = _number(value.mean * scale, 3)
     if value.low is None or value.high is None:
         return text
-    return f"{text} ±{(value.high - value.low) / 2 * scale:.2g}"
+    return f"{text} ±{_number((value.high - value.low) / 2 * scale, 2)}"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"

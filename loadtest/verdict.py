@@ -164,10 +164,8 @@ def parse_threshold(text: str, known_metrics: Sequence[str]) -> Threshold:
     metric, sign, limit = match["metric"], match["sign"], match["limit"]
     if metric not in known_metrics:
         nearest = difflib.get_close_matches(metric, known_metrics, n=1, cutoff=0.4)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise InputError(
-            f"--threshold {text!r}: no metric is called {metric!r}; {hint}known: {', '.join(known_metrics)}"
-        )
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known_metrics)}"
+        raise InputError(f"--threshold {text!r}: no metric is called {metric!r}; {hint}")
     try:
         number = float(limit)
     except ValueError:

@@ -20,7 +20,7 @@ from loadtest.recorder import Samples
 from loadtest.runner.figures_of_merit import KNOWN_METRICS, generator_metrics, latency_metrics
 from loadtest.runner.folder import save
 from loadtest.runner.generation import Generation
-from loadtest.runner.outcome import Measured, count, deliveries, finish, sender_counters
+from loadtest.runner.outcome import Measured, count, deliveries, finish, last_visible_us, sender_counters
 from loadtest.runner.processes import Child, get_json, require_reachable
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import ArmRun, LoadResult
@@ -174,6 +174,7 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
     if receiver is not None:
         receiver.stop(drain_s + 5.0)
         rows = read_ledger(inbox)
+        end_us = last_visible_us(rows, origin_us + round(scenario.run.duration_s * 1e6))
     ledger = count(samples, rows)
     metrics = latency_metrics(samples.corrected_us)
     metrics |= latency_metrics(samples.uncorrected_us, "uncorrected_latency")

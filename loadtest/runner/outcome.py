@@ -54,6 +54,11 @@ def visible_us(rows: Sequence[LedgerRow], size: int) -> tuple[IntArray, IntArray
     return when, copies
 
 
+def last_visible_us(rows: Sequence[LedgerRow], at_least_us: int) -> int:
+    """When the last event became visible, where the servers' useful work ends; or a later end of the run."""
+    return max([at_least_us, *(row.visible_us for row in rows if row.visible_us is not None)])
+
+
 def count(samples: Samples, rows: Sequence[LedgerRow] | None) -> Ledger:
     """The ledger of a run: from the generator's samples and, where it is ours, the inbox."""
     scheduled, sent = samples.index.size, int(samples.sent.sum())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -22,7 +23,7 @@ from loadtest.inbox import LedgerRow, read_ledger
 from loadtest.runner.figures_of_merit import KNOWN_METRICS, generator_metrics
 from loadtest.runner.folder import save
 from loadtest.runner.generation import Generation
-from loadtest.runner.outcome import Measured, count, finish, inbox_counters, visible_us
+from loadtest.runner.outcome import Measured, count, finish, inbox_counters, last_visible_us, visible_us
 from loadtest.runner.processes import Child
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import ArmRun, LoadResult, Paired
@@ -117,7 +118,7 @@ def race(
             f'the real poller asks at a fixed rate only, not polling.schedule = "{scenario.polling.schedule}"'
         )
     limits = [parse_threshold(text, KNOWN_METRICS) for text in thresholds]
-    effective = scheduled_scenario(scenario, rate_per_s, duration_s).with_values(**{"subscribers.count": 1})
+    effective = _as_raced(scheduled_scenario(scenario, rate_per_s, duration_s))
     progress = progress or Progress()
     from sim.randomness import replication_seed  # noqa: PLC0415 - compiled code
 
@@ -141,6 +142,12 @@ def race(
         )  # fmt: skip
         save(folder, result, figures=figures)
     return result
+
+
+def _as_raced(scenario: Scenario) -> Scenario:
+    """One subscriber, and a drain long enough for the poll after the last event, in the model too."""
+    drain_s = max(scenario.run.drain_s, scenario.polling.interval_s + POLLER_MARGIN_S)
+    return scenario.with_values(**{"subscribers.count": 1, "run.drain_s": drain_s})
 
 
 def _race_arm(
@@ -201,16 +208,19 @@ def _race_arm(
     consumer = servers["receiver"][0]
     published = int(samples.acknowledged.sum())
     end_statuses = {role: child.status() for role, (child, _) in servers.items()}
-    wait_s = limit_s + (scenario.polling.interval_s + POLLER_MARGIN_S if arm == "polling" else 0.0)
     with context.progress.stage(f"{label}: draining"):
-        wait_until(lambda: _drained(provider, consumer, published), wait_s)
+        if arm == "polling":
+            # Nothing can have come before the next tick, and asking would cost the servers CPU.
+            tick_us = next_tick_us(scenario, settings.seed, origin_us, int(samples.intended_us[-1]))
+            time.sleep(max(0.0, (tick_us - now_us()) / 1e6) + 0.1)
+        wait_until(lambda: _drained(provider, consumer, published), limit_s + POLLER_MARGIN_S)
     context.monitor.read_now()
-    end_us = now_us()
     statuses = {role: child.status() for role, (child, _) in servers.items()}
     # The consumer first when it polls, the dispatcher first when it pushes: nobody talks to the dead.
     for child in (consumer, provider) if arm == "polling" else (provider, consumer):
         child.stop(limit_s + 10.0)
     rows = read_ledger(inbox)
+    end_us = last_visible_us(rows, origin_us + round(scenario.run.duration_s * 1e6))
     records = race_records(arm, plan, samples.intended_us, rows, _read_csv(ledger_path), origin_us)
     counters = _counters(arm, statuses, end_statuses)
     metrics = summarise(records, counters, scenario)
@@ -254,6 +264,15 @@ def _start_poller(
     )
     context.monitor.watch("poller", poller.pid)
     return poller
+
+
+def next_tick_us(scenario: Scenario, seed: int, origin_us: int, after_us: int) -> int:
+    """The poller's first tick not before `after_us`, on the run's clock."""
+    from sim.engine import poll_phase_s  # noqa: PLC0415 - compiled code
+
+    first_us = origin_us + round(float(poll_phase_s(scenario, seed)) * 1e6)
+    interval_us = round(scenario.polling.interval_s * 1e6)
+    return first_us + max(0, -((first_us - after_us) // interval_us)) * interval_us
 
 
 def _drained(provider: Child, consumer: Child, published: int) -> bool:

@@ -79,7 +79,7 @@ def _arrive(
     subscriber: int,
     event: int,
     now: float,
-    free: list[float],
+    free: NDArray[np.float64],
     starts: list[float],
     visible: NDArray[np.float64],
     copies: NDArray[np.int32],

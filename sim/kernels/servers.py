@@ -1,12 +1,12 @@
 """A queue of jobs before c workers, first come first served, without happenings of its own.
 
-Kept as two heaps of floats: when each worker is free, and when each waiting job will start. Starts
-never decrease in order of arrival, so pushing one is a plain append.
+Kept as two heaps of floats: when each worker is free (an array, since their number is fixed), and when
+each waiting job will start. Starts never decrease in order of arrival, so pushing one is a plain append.
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heappush, heapreplace
+from heapq import heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,9 @@ BUSY, WAITING = 0, 1
 
 
 @jit
-def idle_servers(workers: int) -> list[float]:
+def idle_servers(workers: int) -> NDArray[np.float64]:
     """`workers` workers, all free since the beginning."""
-    return [0.0 for _ in range(workers)]
+    return np.zeros(workers, dtype=np.float64)
 
 
 @jit
@@ -38,7 +38,7 @@ def waiting_now(starts: list[float], now: float) -> int:
 
 
 @jit
-def idle_now(free: list[float], now: float) -> int:
+def idle_now(free: NDArray[np.float64], now: float) -> int:
     """How many workers are free at `now`."""
     idle = 0
     for free_s in free:
@@ -48,8 +48,25 @@ def idle_now(free: list[float], now: float) -> int:
 
 
 @jit
+def _replace_earliest(free: NDArray[np.float64], free_s: float) -> None:
+    """Pop the earliest time of the heap and push another: sift it down from the root."""
+    position = 0
+    while True:
+        child = 2 * position + 1
+        if child >= len(free):
+            break
+        if child + 1 < len(free) and free[child + 1] < free[child]:
+            child += 1
+        if free_s <= free[child]:
+            break
+        free[position] = free[child]
+        position = child
+    free[position] = free_s
+
+
+@jit
 def serve(
-    free: list[float],
+    free: NDArray[np.float64],
     starts: list[float],
     now: float,
     service_s: float,
@@ -64,7 +81,7 @@ def serve(
     """
     start = max(now, free[0])
     end = start + service_s
-    heapreplace(free, end)
+    _replace_earliest(free, end)
     if start > now:
         heappush(starts, start)
         integrals[WAITING] += overlap(now, start, window_start_s, window_end_s)

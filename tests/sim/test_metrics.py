@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def literal_ages(deliveries: Deliveries, window: Window) -> tuple[float, float, 
     edges = np.unique(np.concatenate([inside, [window.start_s, window.end_s]]))
     fresh = age = aoi = 0.0
     for visible in deliveries.visible:
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             now = (low + high) / 2
             seen = visible <= now
             unseen = deliveries.created[(deliveries.created <= now) & ~seen]

@@ -49,5 +49,5 @@ def test_a_trace_is_replayed_from_zero_and_faster(tmp_path: Path) -> None:
     path.write_text("created\n2024-01-01T00:00:10Z\n2024-01-01T00:00:20Z\n2024-01-01T00:01:10Z\n")
     workload = {"kind": "trace", "path": str(path), "speedup": 10.0}
     assert event_times(scenario_of(workload), 1).tolist() == [0.0, 1.0, 6.0]
-    with pytest.raises(ScenarioError, match="1 of 3 events fall at or after run.duration_s = 5"):
+    with pytest.raises(ScenarioError, match=r"1 of 3 events fall at or after run\.duration_s = 5"):
         event_times(scenario_of(workload, 5.0), 1)

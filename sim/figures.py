@@ -22,8 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 
 _COLOURS = {"webhook": "#0072B2", "polling": "#D55E00"}  # blue, vermilion
 _OTHER_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # green, purple, orange, sky
-_DASHES = {"webhook": "solid", "polling": (0, (6, 2))}
-_OTHER_DASHES = ((0, (2, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
+_Dash = str | tuple[float, tuple[float, ...]]
+_DASHES: dict[str, _Dash] = {"webhook": "solid", "polling": (0, (6, 2))}
+_OTHER_DASHES: tuple[_Dash, ...] = ((0, (2, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 _INK, _GRID = "#333333", "#e4e4e4"
 _POINTS = 2000  # drawn per curve: more cannot be seen
 
@@ -60,20 +61,16 @@ def latency_cdf(
     axes.set_ylim(0, 1.03)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 0.95, 1], ["0", "25 %", "50 %", "75 %", "95 %", "100 %"])
     axes.set_ylabel("share of events visible")
-    axes.set_xlabel("latency: from the event to its being visible")
+    explained = "\npale band: predicted; line: measured" if bands else ""
+    axes.set_xlabel("latency: from the event to its being visible" + explained)
     _time_axis(axes, np.concatenate([x for x, _ in (*curves.values(), *bands.values())]))
     by_median = sorted(curves, key=lambda name: _x_at(curves[name], 0.5))
     for place, name in enumerate(by_median):
         height = 0.62 - 0.3 * place / max(1, len(by_median) - 1)
         x, share = curves[name]
         at = min(height, 0.9 * float(share[-1]))
-        missing = f", {1 - share[-1]:.2g} never" if share[-1] < 1 else ""
+        missing = f" ({100 * (1 - share[-1]):.2g} % never)" if share[-1] < 1 else ""
         _label(axes, name + missing, _x_at((x, share), at), at, _colour(name, names))
-    if bands:
-        axes.text(
-            0.99, 0.03, "pale band: predicted\nline: measured", transform=axes.transAxes,
-            ha="right", va="bottom", color=_INK, fontsize=9,
-        )  # fmt: skip
     return figure
 
 
@@ -88,7 +85,7 @@ def latency_vs_interval(
     Args:
         table: columns `mechanism`, `interval_s`, `latency_mean_s`, and where known `low` and `high`, the
             ends of its confidence interval.
-        theory_line: interval_s -> latency_mean_s of polling.
+        theory_line: interval_s -> latency_mean_s of polling; its points then stand on this line alone.
         theory_label: what to call that line.
         title: the finding; by default what the longest interval costs.
 
@@ -104,7 +101,7 @@ def latency_vs_interval(
     if theory_line is not None:
         x = np.geomspace(intervals[0], intervals[-1], 200)
         y = np.array([theory_line(float(interval_s)) for interval_s in x])
-        axes.plot(x, y, color=_INK, linewidth=1.2, linestyle=(0, (1, 1.5)))
+        axes.plot(x, y, color=_INK, linewidth=1)
         middle = len(x) * 2 // 5
         axes.annotate(
             theory_label, (x[middle], y[middle]), xytext=(-8, 8), textcoords="offset points",
@@ -119,9 +116,11 @@ def latency_vs_interval(
             error = np.abs(
                 np.vstack([y - ordered["low"].to_numpy(float), ordered["high"].to_numpy(float) - y])
             )
+        on_the_line = theory_line is not None and name == "polling"
         axes.errorbar(
-            x, y, error, color=colour, linestyle=_dash(str(name), names), linewidth=1.2,
-            marker="os^Dv<>"[names.index(str(name)) % 7], markersize=5, capsize=3,
+            x, y, error, color=colour, linestyle="none" if on_the_line else _dash(str(name), names),
+            linewidth=1.2, elinewidth=1.2, capsize=3,
+            marker="os^Dv<>"[names.index(str(name)) % 7], markersize=5,
         )  # fmt: skip
         _label(axes, str(name), x[-1], y[-1], colour)
     axes.set_xscale("log")
@@ -162,12 +161,16 @@ def _axis_time(seconds: float, _position: object = None) -> str:
 
 
 def _medians(latencies_s: Latencies) -> str:
-    found = []
+    medians = []
     for name, values in latencies_s.items():
         every = np.nan_to_num(np.asarray(values, dtype=np.float64).ravel(), nan=np.inf)
-        found.append((float(np.quantile(every, 0.5, method="inverted_cdf")), name))
-    told = [f"{duration(median)} by {name}" for median, name in sorted(found)]
-    return f"Half of the events arrive within {', '.join(told)}"
+        medians.append((float(np.quantile(every, 0.5, method="inverted_cdf")), name))
+    within = ", ".join(f"{duration(median)} by {name}" for median, name in sorted(medians) if median < np.inf)
+    rare = " and ".join(name for median, name in medians if median == np.inf)
+    if not rare:
+        return f"Half of the events arrive within {within}"
+    fewer = f"ewer than half of the events ever arrive by {rare}"
+    return f"Half of the events arrive within {within}; f{fewer}" if within else f"F{fewer}"
 
 
 def _cost_of_waiting(table: pd.DataFrame) -> str:
@@ -200,7 +203,7 @@ def _colour(name: str, names: list[str]) -> str:
     return _COLOURS.get(name) or _OTHER_COLOURS[others.index(name) % len(_OTHER_COLOURS)]
 
 
-def _dash(name: str, names: list[str]) -> str | tuple[float, tuple[float, ...]]:
+def _dash(name: str, names: list[str]) -> _Dash:
     others = [each for each in names if each not in _DASHES]
     return _DASHES.get(name) or _OTHER_DASHES[others.index(name) % len(_OTHER_DASHES)]
 
@@ -208,7 +211,7 @@ def _dash(name: str, names: list[str]) -> str | tuple[float, tuple[float, ...]]:
 def _figure(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7.2, 4.4), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
-    axes.set_title(textwrap.fill(title, 72), loc="left", fontsize=11.5, fontweight="bold", color=_INK, pad=10)
+    axes.set_title(textwrap.fill(title, 66), loc="left", fontsize=11.5, fontweight="bold", color=_INK, pad=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)

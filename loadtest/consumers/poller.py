@@ -72,14 +72,14 @@ class Poller:
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        origin_us = now_us() if self._origin_us is None else self._origin_us
-        first_us = origin_us + self._phase_us
         self._cursor = await self._inbox.cursor(self._source)
         connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=60)
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
         ) as session:
-            tick = next_tick(now_us(), first_us, self._interval_us, -1)
+            start_us = now_us()
+            first_us = (start_us if self._origin_us is None else self._origin_us) + self._phase_us
+            tick = next_tick(start_us, first_us, self._interval_us, -1)
             while True:
                 await sleep_until(first_us + tick * self._interval_us)
                 await self._cycle(session)

@@ -42,6 +42,8 @@ class WebhookPolicy:
 
     def __post_init__(self) -> None:
         require_number("webhook.timeout_s", self.timeout_s, 0)
+        if self.timeout_s == 0:
+            raise InputError("webhook.timeout_s must be above 0")
         if type(self.max_in_flight) is not int or self.max_in_flight < 1:
             raise InputError(
                 f"webhook.max_in_flight must be a whole number from 1, got {self.max_in_flight!r}"

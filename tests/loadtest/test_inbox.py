@@ -1,0 +1,273 @@
+"""Protects the inbox: durable before done, each event once, bounded, served in order, recovered."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest.contract import Envelope, now_us
+from loadtest.inbox import (
+    Arrival,
+    Inbox,
+    InboxFull,
+    InboxUnavailable,
+    LedgerRow,
+    ServiceTimes,
+    inbox_path,
+    read_ledger,
+)
+from loadtest.inbox.storage import MAX_SUBMISSION, Storage
+from sim.errors import InputError
+
+
+def arrival(index: int, name: str = "evt") -> Arrival:
+    return Arrival(Envelope(f"{name}_{index}", "new_order", index, 1000 + index), b"{}", "webhook", now_us())
+
+
+def seconds(*values: float) -> ServiceTimes:
+    return ServiceTimes(array.array("q", (round(value * 1e6) for value in values)))
+
+
+def with_inbox(
+    path: Path, use: Callable[[Inbox], Awaitable[None]], drain_s: float = 5.0, **options: Any
+) -> int:
+    """Run `use` on an open inbox; returns how many events were left after the drain."""
+
+    async def run() -> int:
+        inbox = Inbox(path, **options)
+        await inbox.start()
+        try:
+            await use(inbox)
+        finally:
+            left = await inbox.drain(drain_s)
+        return left
+
+    return asyncio.run(run())
+
+
+def test_what_is_acknowledged_is_already_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "inbox.db"
+
+    async def use(inbox: Inbox) -> None:
+        for index in range(20):
+            await inbox.submit([arrival(index)])
+            assert read_ledger(path)[-1].event_id == f"evt_{index}"
+
+    assert with_inbox(path, use) == 0
+    rows = read_ledger(path)
+    assert [row.event_index for row in rows] == list(range(20))
+    assert all(row.visible_us is not None and row.visible_us >= row.received_us for row in rows)
+    assert rows[3]._replace(received_us=0, visible_us=None) == LedgerRow(
+        4, "evt_3", 3, "new_order", "webhook", 1003, 0, None, 1
+    )
+
+
+def test_arrivals_of_one_turn_share_a_commit(tmp_path: Path) -> None:
+    async def use(inbox: Inbox) -> None:
+        await asyncio.gather(*(inbox.submit([arrival(index)]) for index in range(200)))
+        assert inbox.groups == 1
+        assert inbox.accepted == 200
+
+    with_inbox(tmp_path / "inbox.db", use)
+
+
+def test_duplicates_are_acknowledged_counted_and_visible_once(tmp_path: Path) -> None:
+    async def use(inbox: Inbox) -> None:
+        # In one group, in a later one, and beside new events.
+        await asyncio.gather(*(inbox.submit([arrival(index % 5)]) for index in range(15)))
+        await inbox.submit([arrival(0)])
+        await asyncio.gather(inbox.submit([arrival(1)]), inbox.submit([arrival(5)]))
+        await inbox.submit([arrival(6), arrival(6), arrival(2)])
+        assert (inbox.accepted, inbox.duplicates, inbox.worker.visible) == (7, 14, 7)
+
+    with_inbox(tmp_path / "inbox.db", use)
+    rows = read_ledger(tmp_path / "inbox.db")
+    assert {row.event_index: row.copies for row in rows} == {0: 4, 1: 4, 2: 4, 3: 3, 4: 3, 5: 1, 6: 2}
+
+
+def test_a_whole_page_is_stored_at_once(tmp_path: Path) -> None:
+    async def use(inbox: Inbox) -> None:
+        await inbox.submit([arrival(index) for index in range(MAX_SUBMISSION)], bounded=False)
+        assert inbox.groups == 1
+
+    with_inbox(tmp_path / "inbox.db", use, queue_limit=0)
+    assert len(read_ledger(tmp_path / "inbox.db")) == MAX_SUBMISSION
+
+
+def test_a_full_queue_refuses_at_once_and_recovers(tmp_path: Path) -> None:
+    async def use(inbox: Inbox) -> None:
+        stored = [inbox.submit([arrival(index)]) for index in range(3)]
+        with pytest.raises(InboxFull):
+            inbox.submit([arrival(3)])
+        await asyncio.gather(*stored)
+        assert inbox.waiting == 2  # one is in service
+        inbox.submit([arrival(4)], bounded=True)
+        with pytest.raises(InboxFull):
+            inbox.submit([arrival(5)])
+        await inbox.worker.drain()
+        await inbox.submit([arrival(6)])
+
+    assert with_inbox(tmp_path / "inbox.db", use, queue_limit=3, workers=1, service=seconds(*[0.02] * 9)) == 0
+    assert [row.event_index for row in read_ledger(tmp_path / "inbox.db")] == [0, 1, 2, 4, 6]
+
+
+def test_a_storage_error_reaches_everyone_and_stores_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Storage.insert
+    broken = True
+
+    def insert(self: Storage, rows: list[Any]) -> list[tuple[int, int]]:
+        if broken:
+            raise sqlite3.OperationalError("disk I/O error")
+        return real(self, rows)
+
+    monkeypatch.setattr(Storage, "insert", insert)
+
+    async def use(inbox: Inbox) -> None:
+        nonlocal broken
+        futures = [inbox.submit([arrival(index)]) for index in range(10)]
+        answers = await asyncio.gather(*futures, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [InboxUnavailable] * 10
+        assert (inbox.accepted, inbox.waiting, inbox.worker.visible) == (0, 0, 0)
+        broken = False
+        await inbox.submit([arrival(3)])
+
+    with_inbox(tmp_path / "inbox.db", use)
+    assert [row.event_index for row in read_ledger(tmp_path / "inbox.db")] == [3]
+
+
+def test_a_full_disk_is_an_error_and_not_an_acknowledgement(tmp_path: Path) -> None:
+    async def use(inbox: Inbox) -> None:
+        await inbox.submit([arrival(0)])
+        inbox._storage._db.execute("PRAGMA max_page_count = 1")  # SQLite's own way to have no room
+        big = [arrival(index)._replace(payload=b"x" * 100_000) for index in range(1, 5)]
+        with pytest.raises(InboxUnavailable, match="full"):
+            await inbox.submit(big)
+
+    with_inbox(tmp_path / "inbox.db", use)
+    assert [row.event_index for row in read_ledger(tmp_path / "inbox.db")] == [0]
+
+
+def test_a_cancelled_request_does_not_disturb_its_group(tmp_path: Path) -> None:
+    async def use(inbox: Inbox) -> None:
+        first, second = (inbox.submit([arrival(index)]) for index in range(2))
+        first.cancel()
+        await second
+        assert inbox.accepted == 2
+
+    with_inbox(tmp_path / "inbox.db", use)
+
+
+def test_service_is_first_come_first_served_and_takes_its_time(tmp_path: Path) -> None:
+    """Two slots, services of 40, 10, 10, 10 ms at once: they end at 40, 10, 20, 30 ms."""
+
+    async def use(inbox: Inbox) -> None:
+        await inbox.submit([arrival(index) for index in range(4)])
+        await inbox.worker.drain()
+        assert inbox.worker.queue_max == 2
+        assert inbox.worker.busy_us == 70_000
+        assert 0.029e6 < inbox.worker.queue_integral_us < 0.060e6  # 2·10 + 1·10 ms, and late timers
+
+    with_inbox(tmp_path / "inbox.db", use, workers=2, service=seconds(0.04, 0.01, 0.01, 0.01))
+    rows = read_ledger(tmp_path / "inbox.db")
+    ended = [row.visible_us or 0 for row in rows]
+    assert sorted(range(4), key=lambda index: ended[index])[-1] == 0
+    assert ended[1] < ended[2] < ended[3]
+    for row, due_s in zip(rows, (0.04, 0.01, 0.02, 0.03), strict=True):
+        assert (row.visible_us or 0) - row.received_us >= due_s * 1e6
+
+
+def test_events_without_a_service_time_are_counted(tmp_path: Path) -> None:
+    async def use(inbox: Inbox) -> None:
+        await inbox.submit([arrival(0), arrival(7), arrival(-1)])
+        await inbox.worker.drain()
+        assert inbox.status()["without_service_time"] == 2
+
+    with_inbox(tmp_path / "inbox.db", use, service=seconds(0.001))
+
+
+def test_what_a_drain_leaves_the_next_start_serves(tmp_path: Path) -> None:
+    path = tmp_path / "inbox.db"
+
+    async def fill(inbox: Inbox) -> None:
+        await inbox.submit([arrival(index) for index in range(6)])
+
+    left = with_inbox(path, fill, drain_s=0.05, workers=1, service=seconds(*[0.02, 0.02, 9, 9, 9, 9]))
+    assert left == 4
+    assert sum(row.visible_us is None for row in read_ledger(path)) == 4
+
+    async def look(inbox: Inbox) -> None:
+        assert inbox.recovered == 4
+
+    before = [row.visible_us for row in read_ledger(path)[:2]]
+    assert with_inbox(path, look) == 0
+    after = read_ledger(path)
+    assert [row.visible_us for row in after[:2]] == before
+    assert all(row.visible_us is not None and row.copies == 1 for row in after)
+
+
+def test_the_cursor_survives(tmp_path: Path) -> None:
+    async def save(inbox: Inbox) -> None:
+        assert await inbox.cursor("http://a") is None
+        await inbox.save_cursor("http://a", "5")
+        await inbox.save_cursor("http://a", "17")
+
+    async def look(inbox: Inbox) -> None:
+        assert await inbox.cursor("http://a") == "17"
+        assert await inbox.cursor("http://b") is None
+
+    with_inbox(tmp_path / "inbox.db", save)
+    with_inbox(tmp_path / "inbox.db", look)
+
+
+def test_an_inbox_has_one_owner(tmp_path: Path) -> None:
+    storage = Storage(tmp_path / "inbox.db")
+    with pytest.raises(InputError, match="in use"):
+        Storage(tmp_path / "inbox.db")
+    storage.close()
+    Storage(tmp_path / "inbox.db").close()
+
+
+def test_files_that_are_no_inbox(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("not a database, and long enough to be looked at " * 10)
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE t (x)")
+    other.close()
+    for path in (tmp_path / "text.db", tmp_path / "other.db", tmp_path / "no" / "folder.db", tmp_path):
+        with pytest.raises(InputError, match="cannot be opened"):
+            Storage(path)
+    for path in (tmp_path / "text.db", tmp_path / "other.db", tmp_path / "missing.db"):
+        with pytest.raises(InputError):
+            read_ledger(path)
+
+
+@pytest.mark.parametrize("url", ["inbox.db", "sqlite://inbox.db", "postgresql://x/y", "sqlite:///", ""])
+def test_other_inbox_urls_are_refused(url: str) -> None:
+    with pytest.raises(InputError, match="sqlite:///PATH"):
+        inbox_path(url)
+
+
+def test_inbox_urls() -> None:
+    assert inbox_path("sqlite:///a/b.db") == Path("a/b.db")
+    assert inbox_path("sqlite:////a/b.db") == Path("/a/b.db")
+
+
+def test_service_time_files(tmp_path: Path) -> None:
+    path = tmp_path / "service.f64"
+    path.write_bytes(array.array("d", [0.5, 0.0, 1e-6]).tobytes())
+    times = ServiceTimes.read(path)
+    assert [times.get(index) for index in (0, 1, 2, 3, -1)] == [500_000, 0, 1, None, None]
+    assert ServiceTimes().get(12) == 0
+    for content, says in ((b"1234567", "whole number"), (array.array("d", [1.0, -1.0]).tobytes(), "entry 1")):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=says):
+            ServiceTimes.read(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        ServiceTimes.read(tmp_path / "missing")

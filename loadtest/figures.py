@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from loadtest.runner.results import ArmRun, LoadResult
 
@@ -55,11 +55,12 @@ def latency_cdf(result: LoadResult) -> Figure:
         medians[arm] = float(np.median(values))
         at = float(np.quantile(values, heights[position % 2]))
         axes.annotate(
-            f" {arm}: median {_milliseconds(medians[arm])}",
+            f"{arm}: median {_milliseconds(medians[arm])}",
             (at, heights[position % 2]),
-            xytext=(6, 0),
+            xytext=(-6, 0) if position else (6, 0),
             textcoords="offset points",
             color=COLOURS[arm],
+            ha="right" if position else "left",
             va="center",
         )
         if result.command == "load":
@@ -95,7 +96,9 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
     upper, lower = figure.subplots(2, 1, sharex=True)
     peaks: dict[str, float] = {}
     ends: list[tuple[float, float, str]] = []
-    for role, readings in run.server_load.groupby("role", sort=False):
+    end_s = (run.notes["end_us"] - run.notes["origin_us"]) / 1e6
+    whole = run.server_load[run.server_load["at_s"] <= end_s + SHORTEST_SPAN_S]
+    for role, readings in whole.groupby("role", sort=False):
         at, percent = _cpu_percent(readings)
         if at.size == 0:
             continue
@@ -114,6 +117,7 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
     known = latency_ms[~np.isnan(latency_ms)]
     if known.size:
         lower.set_ylim(max(LEAST_MS, known.min()) / 1.5, max(known.max(), 10 * known.min()) * 1.5)
+    lower.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     lower.yaxis.set_major_formatter(_TIME)
     lower.yaxis.set_minor_formatter(NullFormatter())
     lower.set_ylabel("latency")

@@ -131,18 +131,21 @@ def crowd_schedule(
     """
     times: list[FloatArray] = []
     pollers: list[IntArray] = []
+    due: list[IntArray] = []
     for poller, phase in enumerate(phases_s):
-        count = max(0, int(np.ceil((duration_s - phase) / interval_s)))
-        times.append(phase + np.arange(count) * interval_s)
-        pollers.append(np.full(count, poller, dtype=np.int64))
-    moments = np.concatenate(times) if times else np.empty(0)
+        ticks = phase + np.arange(-1, max(0, int(np.ceil((duration_s - phase) / interval_s)))) * interval_s
+        # Differences of counts at the ticks themselves: no event falls between two of them, or into both.
+        seen = np.searchsorted(event_times_s, ticks, side="right")
+        times.append(ticks[1:])
+        pollers.append(np.full(ticks.size - 1, poller, dtype=np.int64))
+        due.append(np.minimum(np.diff(seen), page_size))
+    moments = np.concatenate(times)
     order = np.argsort(moments, kind="stable")
-    moments = moments[order]
-    seen = np.searchsorted(event_times_s, moments, side="right")
-    before = np.searchsorted(event_times_s, moments - interval_s, side="right")
-    due: IntArray = np.minimum(seen - before, page_size).astype(np.int64)
-    who = np.concatenate(pollers)[order] if pollers else np.empty(0, dtype=np.int64)
-    return PollSchedule(intended_us(moments), who, due)
+    return PollSchedule(
+        intended_us(moments[order]),
+        np.concatenate(pollers)[order],
+        np.concatenate(due)[order].astype(np.int64),
+    )
 
 
 @dataclass(frozen=True)

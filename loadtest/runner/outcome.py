@@ -184,6 +184,7 @@ def finish(
             "idle_cpu_per_s": {role: usage and usage.idle_cpu_per_s for role, usage in usages.items()},
             "failures": samples.failures(),
             "origin_us": measured.origin_us,
+            "end_us": measured.end_us,
             **notes,
         },
     )

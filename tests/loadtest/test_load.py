@@ -1,0 +1,235 @@
+"""Protects the harness on real servers: stalls seen, books balanced, no process left, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from loadtest.runner import load, race
+from loadtest.runner.figures_of_merit import KNOWN_METRICS
+from loadtest.runner.processes import CpuPlan, Crew, ProcessFailed, require_reachable
+from sim.errors import InputError
+from sim.results import read_run
+from sim.scenario import Scenario, scenario_from
+
+FRONT = """
+import sys
+import hookbench, loadtest.cli, sim.cli
+mounted = {command.callback for command in sim.cli.app.registered_commands}
+sim.cli.app.registered_commands += [
+    command for command in loadtest.cli.app.registered_commands if command.callback not in mounted
+]
+sys.exit(hookbench.run(sys.argv[1:]))
+"""
+
+
+def steady(rate_per_s: float, duration_s: float, **changes: object) -> Scenario:
+    """Events at a constant rate, served at once."""
+    scenario = scenario_from(
+        {
+            "name": "steady",
+            "workload": {"kind": "periodic", "rate_per_s": rate_per_s, "payload_bytes": 500},
+            "receiver": {"service": {"kind": "constant", "mean_s": 0.0005}},
+            "polling": {"interval_s": 0.5},
+            "run": {"duration_s": duration_s},
+        }
+    )
+    return scenario.with_values(**changes)
+
+
+def children_of_this_process() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def hookbench(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", FRONT, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def test_a_stalled_server_shows_in_the_corrected_latency_and_hides_from_the_other(tmp_path):
+    # The receiver is stopped for 0.7 s of 3 s. Requests due within the stall, 0.7 / 3 = 23 % of all, wait for
+    # its end: those due at the first 22 % of it (0.7 * 22 / 23 s before the end and more) are 1 % of all, so
+    # the corrected p99 is at least 0.6 s, less a margin for a stop that came late. With two senders, only two
+    # requests are really on the way meanwhile, 2 / 450 = 0.4 % of all: too few for the uncorrected p99.
+    stall_s = 0.7
+
+    def stop_for_a_while(pids, origin_us):
+        time.sleep(max(0.0, origin_us / 1e6 + 1.0 - time.monotonic()))
+        os.kill(pids["receiver"], signal.SIGSTOP)
+        time.sleep(stall_s)
+        os.kill(pids["receiver"], signal.SIGCONT)
+
+    result = load(
+        steady(150.0, 3.0),
+        pool_size=2,
+        out=tmp_path,
+        figures=False,
+        disturbance=stop_for_a_while,
+        lag_limit_s=1.0,
+    )
+    metrics = result.runs[0].metrics
+    assert metrics["latency_p99_s"] > 0.8 * stall_s
+    assert metrics["uncorrected_latency_p99_s"] < 0.5 * metrics["latency_p99_s"]
+    # Nothing was lost over it, and the waiting is on record.
+    assert result.runs[0].ledger.visible == 450
+    assert metrics["queued_ratio"] > 0.1
+
+
+def test_a_load_of_the_receiver_balances_and_writes_its_folder(tmp_path):
+    result = load(steady(100.0, 2.0), thresholds=["latency_p50_s<5", "latency_p50_s<1e-9"], out=tmp_path)
+    (run,) = result.runs
+    assert run.ledger.scheduled == run.ledger.visible == 200
+    assert (run.ledger.lost, run.ledger.failed, run.ledger.duplicates) == (0, 0, 0)
+    assert [threshold.met for threshold in result.thresholds] == [True, False]
+    assert set(run.metrics) <= set(KNOWN_METRICS)
+    assert run.metrics["receiver_cpu_s_per_1k"] > 0
+    assert run.notes["event_loops"] == {"receiver": "uvloop"}
+    assert 0.9 * 100 < run.metrics["achieved_rate_per_s"] <= 101
+    # The worker serves for 0.5 ms after the event is stored: visible is never before created plus that.
+    assert run.metrics["visible_latency_p50_s"] > 0.0005
+    folder = read_run(result.path)
+    assert folder.complete
+    assert len(folder.records()) == 200
+    assert folder.notes["ledger"]["webhook"]["visible"] == 200
+    assert {"latency_cdf.png", "server_load_webhook.png", "samples_webhook_0.npz", "histograms.json"} <= set(
+        folder.document["files"]
+    )
+    json.dumps(result.document(), allow_nan=False)
+
+
+def test_a_crowd_of_pollers_finds_empty_and_full_pages_in_proportion(tmp_path):
+    # 0.5 events a second and polls of a poller 1 s apart: each poll finds an event half of the time.
+    scenario = steady(0.5, 4.0, **{"polling.interval_s": 1.0})
+    result = load(scenario, ["polling"], rate_per_s=50.0, out=tmp_path, figures=False)
+    (run,) = result.runs
+    assert run.ledger.acknowledged == run.ledger.scheduled == 200
+    assert 0.3 < run.metrics["empty_ratio"] < 0.8
+    assert run.metrics["provider_cpu_s_per_1k"] > 0
+    full = run.samples.response_bytes.max()
+    assert full > 500 > run.samples.response_bytes.min() > 0
+
+
+def test_a_race_pairs_the_same_events(tmp_path):
+    from sim.engine import poll_phase_s
+    from sim.randomness import replication_seed
+    from sim.workload import event_times
+
+    result = race(steady(40.0, 2.0), out=tmp_path, figures=False)
+    webhook, polling = (result.of(arm)[0] for arm in ("webhook", "polling"))
+    seed = replication_seed(1, 0)
+    expected = event_times(result.scenario, seed)
+    for run in (webhook, polling):
+        assert run.ledger.visible == run.ledger.scheduled == len(expected)
+        assert run.records["created"].to_numpy() == pytest.approx(expected, abs=1e-6)
+        assert run.metrics["provider_cpu_s_per_1k"] > 0
+        assert run.metrics["receiver_cpu_s_per_1k"] > 0
+    # A polled event cannot be visible before the model's tick after its creation.
+    created, visible = (polling.records[name].to_numpy() for name in ("created", "visible"))
+    phase = poll_phase_s(result.scenario, seed)
+    ticks = phase + 0.5 * ((created - phase) // 0.5 + 1)
+    assert (visible > ticks).all()
+    assert webhook.metrics["latency_p50_s"] < polling.metrics["latency_p50_s"]
+    assert len(result.differences) == len(expected)
+    difference = webhook.metrics["latency_mean_s"] - polling.metrics["latency_mean_s"]
+    assert result.differences["difference_s"].mean() == pytest.approx(difference)
+    assert children_of_this_process() == []
+
+
+def test_a_receiver_that_refuses_everything_makes_a_void_run_with_the_reason(tmp_path):
+    from loadtest.runner.session import own_secret
+
+    with Crew(tmp_path, own_secret(), CpuPlan()) as crew:
+        receiver = crew.server("receiver", "--inbox", f"sqlite:///{tmp_path / 'inbox.db'}")
+        done = hookbench(
+            *("load", "shop-orders", "--rate", "20", "--duration", "1", "--host", receiver.url),
+            *("--out", str(tmp_path), "--json", "--no-figures"),
+            environment=own_secret(),
+        )
+    assert done.returncode == 3
+    assert "requests failed (HTTP 401" in json.loads(done.stdout)["void"][0]
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["load", "shop-orders", "--host", "http://127.0.0.1:9"], "no server answers there"),
+        (["load", "shop-orders", "--host", "shop"], "expected a URL"),
+        (["load", "shop-orders", "-a", "pigeon"], "no arm is called 'pigeon'"),
+        (["race", "shop-orders", "--threshold", "latency_p9_s<1"], "did you mean 'latency_p99_s'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments, word, tmp_path):
+    done = hookbench(*arguments, "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_load_leaves_no_process_and_an_incomplete_folder(number, tmp_path):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            FRONT,
+            "load",
+            "shop-orders",
+            "--rate",
+            "20",
+            "--duration",
+            "60",
+            "--out",
+            str(tmp_path),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    tree = psutil.Process(process.pid)
+    deadline = time.monotonic() + 30
+    while len(tree.children()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    family = tree.children(recursive=True)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+    assert len(family) == 2
+    assert process.returncode == 130
+    assert stderr == "hookbench: interrupted\n"
+    assert not any(child.is_running() for child in family)
+    (folder,) = tmp_path.iterdir()
+    assert read_run(folder).reason == "interrupted"
+
+
+def test_a_child_that_dies_or_keeps_silent_is_named_with_its_last_words(tmp_path):
+    with Crew(tmp_path, {}, CpuPlan()) as crew:
+        with pytest.raises(ProcessFailed, match=r"the receiver ended with exit code 7 .*: no luck"):
+            crew.start(
+                "receiver",
+                [sys.executable, "-c", "import sys; print('no luck', file=sys.stderr); sys.exit(7)"],
+            )
+        with pytest.raises(ProcessFailed, match=r"not ready within 0\.3 s"):
+            crew.start("receiver", [sys.executable, "-c", "import time; time.sleep(60)"], timeout_s=0.3)
+        with pytest.raises(InputError, match="port"):
+            crew.server("receiver", "--port", "70000")
+    assert children_of_this_process() == []
+
+
+def test_reachable_means_that_something_answers():
+    with pytest.raises(InputError, match="expected a URL"):
+        require_reachable("ftp://127.0.0.1")

@@ -1,0 +1,80 @@
+"""Protects plain Locust: the same files run without hookbench, import no server, and record raw samples."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import loadtest.scenarios
+from loadtest.recorder import Samples
+from loadtest.runner.processes import CpuPlan, Crew
+from loadtest.runner.session import own_secret
+
+FOLDER = Path(loadtest.scenarios.__path__[0])
+ARMS = ("webhook", "polling", "publisher")
+
+
+def locust(arm: str, *arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            str(FOLDER / f"{arm}.py"),
+            "--headless",
+            "--only-summary",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_plain_locust_loads_a_receiver_on_the_scenarios_schedule(tmp_path):
+    secret = own_secret()
+    with Crew(tmp_path, secret, CpuPlan()) as crew:
+        receiver = crew.server("receiver", "--inbox", f"sqlite:///{tmp_path / 'inbox.db'}")
+        done = locust(
+            "webhook",
+            *("--host", receiver.url, "--rate-per-s", "100", "--duration-s", "1.5"),
+            *("--samples", str(tmp_path / "samples.npz")),
+            environment=secret,
+        )
+        accepted = receiver.status()["accepted"]
+    assert done.returncode == 0, done.stderr
+    samples = Samples.load(tmp_path / "samples.npz")
+    assert samples.index.size > 80
+    assert samples.acknowledged.all()
+    assert accepted == samples.index.size
+    gaps = np.diff(samples.intended_us)
+    assert (gaps >= 0).all()
+    assert "latency from the intended time" in done.stderr
+
+
+def test_without_a_secret_plain_locust_says_which_variable_is_missing():
+    done = locust("webhook", "--host", "http://127.0.0.1:9", environment={"HOOKBENCH_WEBHOOK_SECRET": ""})
+    assert done.returncode != 0
+    assert "set HOOKBENCH_WEBHOOK_SECRET" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_locust_files_never_import_a_server(arm):
+    script = (
+        f"import sys; import loadtest.scenarios.{arm}; "
+        "print([m for m in sys.modules if m.startswith(('loadtest.receiver', 'loadtest.provider', "
+        "'loadtest.inbox', 'loadtest.consumers', 'loadtest.serve', 'uvicorn', 'numba'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"

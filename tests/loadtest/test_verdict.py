@@ -1,0 +1,138 @@
+"""Protects the verdict: unbalanced books, void figures and missed thresholds never pass for good."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtest.verdict import (
+    Ledger,
+    ThresholdResult,
+    exit_code,
+    judge,
+    parse_threshold,
+    void_reasons,
+)
+from sim.errors import InputError
+
+SOUND = Ledger(
+    scheduled=10,
+    sent=10,
+    unsent=0,
+    acknowledged=9,
+    failed=1,
+    visible=9,
+    lost=0,
+    duplicates=2,
+    unacknowledged_visible=1,
+)
+METRICS = ("latency_p99_s", "latency_p50_s", "lost_ratio", "achieved_rate_per_s")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"scheduled": 11}, "11 scheduled, but 10 sent"),
+        ({"unsent": 1}, "10 scheduled, but 10 sent"),
+        ({"failed": 0}, "10 sent, but 9 acknowledged"),
+        ({"visible": 8}, "9 acknowledged, but 8 visible"),
+        ({"visible": 8, "lost": 1}, "1 acknowledged events never became visible"),
+    ],
+)
+def test_each_identity_is_checked(change, word):
+    assert SOUND.mismatches() == []
+    assert any(word in mismatch for mismatch in replace(SOUND, **change).mismatches())
+
+
+def test_an_inbox_that_is_not_ours_is_not_held_against_the_run():
+    assert replace(SOUND, visible=None, lost=None).mismatches() == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        ({"interrupted": True}, "interrupted"),
+        ({"loops": {"receiver": "asyncio"}}, "the receiver ran on asyncio, not on uvloop"),
+        ({"generator_cpu": 0.93}, "93% of a core"),
+        ({"lag_p99_s": 0.0123}, "12.3 ms late"),
+        ({"overflow": "a latency of 9 µs is outside"}, "outside"),
+        ({"others": ["the poller came late"]}, "came late"),
+    ],
+)
+def test_each_void_rule_speaks(facts, word):
+    reasons = void_reasons(SOUND, **facts)
+    assert len(reasons) == 1
+    assert word in reasons[0]
+
+
+def test_a_sound_run_has_no_reason_to_be_void():
+    assert void_reasons(SOUND, loops={"receiver": "uvloop"}, generator_cpu=0.5, lag_p99_s=0.001) == []
+
+
+def test_unsent_requests_and_total_failure_are_void_with_the_reason():
+    unsent = replace(SOUND, scheduled=12, unsent=2)
+    assert "2 of 12 requests could not be sent" in void_reasons(unsent)[0]
+    dead = Ledger(scheduled=5, sent=5, unsent=0, acknowledged=0, failed=5)
+    assert void_reasons(dead, failures={"HTTP 401": 5}) == ["all 5 requests failed (HTTP 401 ×5)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "met"),
+    [
+        ("latency_p99_s<0.25", 0.2, True),
+        ("latency_p99_s<0.25", 0.25, False),
+        ("latency_p99_s <= 0.25", 0.25, True),
+        ("achieved_rate_per_s>100", 101.0, True),
+        ("achieved_rate_per_s >= 1e2", 100.0, True),
+        ("lost_ratio<0.1", float("nan"), False),
+        ("lost_ratio<0.1", None, False),
+    ],
+)
+def test_thresholds_compare_as_written(text, value, met):
+    assert parse_threshold(text, METRICS).met_by(value) is met
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("latency_p99<0.2", "did you mean 'latency_p99_s'"),
+        ("latency_p99_s", "expected METRIC<NUMBER"),
+        ("latency_p99_s=0.2", "expected METRIC<NUMBER"),
+        ("latency_p99_s<fast", "'fast' is not a number"),
+        ("latency_p99_s<nan", "'nan' is not a number"),
+        ("zzz<1", "known: latency_p99_s"),
+        ("", "expected METRIC<NUMBER"),
+    ],
+)
+def test_a_threshold_that_cannot_be_read_says_why(text, word):
+    with pytest.raises(InputError, match="--threshold") as caught:
+        parse_threshold(text, METRICS)
+    assert word in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_no_text_breaks_the_threshold_parser(text):
+    with contextlib.suppress(InputError):
+        parse_threshold(text, METRICS)
+
+
+def test_thresholds_are_held_against_every_arm_that_measures_them():
+    thresholds = [parse_threshold("latency_p99_s<1", METRICS), parse_threshold("lost_ratio<1", METRICS)]
+    results = judge(thresholds, {"webhook": {"latency_p99_s": 0.5}, "polling": {"latency_p99_s": 2.0}})
+    assert results == [
+        ThresholdResult("webhook", "latency_p99_s<1", 0.5, met=True),
+        ThresholdResult("polling", "latency_p99_s<1", 2.0, met=False),
+        ThresholdResult("none", "lost_ratio<1", None, met=False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("void", "met", "code"),
+    [([], [True], 0), ([], [], 0), ([], [True, False], 4), (["reason"], [True], 3), (["reason"], [False], 3)],
+)
+def test_exit_codes(void, met, code):
+    assert exit_code(void, [ThresholdResult("a", "t", 1.0, met=each) for each in met]) == code

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from loadtest.schedule import PLAN_VARIABLE
 from sim.errors import InputError, VoidRun
 
 READY_TIMEOUT_S = 20.0
@@ -174,14 +175,15 @@ class Crew:
         child.ready = _ready_line(child, timeout_s)
         return child
 
-    def generator(self, locustfile: Path, host: str, plan: Path, pool_size: int) -> Child:
-        """Start Locust on a plan, headless."""
+    def generator(self, locustfile: Path, host: str, plan: Path | None, users: int, *options: str) -> Child:
+        """Start Locust headless, on a plan when one is given, with so many users and further options."""
         command = [
             *(sys.executable, "-m", "locust", "-f", str(locustfile), "--headless", "--only-summary"),
-            *("--host", host, "-u", str(pool_size), "-r", str(pool_size)),
+            *("--host", host, "-u", str(users), "-r", str(users)),
             *("--loglevel", "WARNING", "--exit-code-on-error", "0"),
+            *options,
         ]
-        extra = {"HOOKBENCH_PLAN": str(plan)}
+        extra = {PLAN_VARIABLE: str(plan)} if plan is not None else {}
         return self._spawn("generator", command, self.cpus.generator, stdout=subprocess.DEVNULL, extra=extra)
 
     def _spawn(

@@ -1,0 +1,185 @@
+"""Open loop beside closed loop, in one run: ``python -m loadtest.benchmark_generator``.
+
+Both load the same no-op server. The closed loop is a plain Locust FastHttpUser that sends again when it
+is answered; the open loop sends signed events at intended times. Two questions: what peak does keeping to
+a schedule cost, and how late do requests leave at rates below it? Server and generator have a core each
+where there are two.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.monitor import Monitor
+from loadtest.recorder import Samples
+from loadtest.runner.figures_of_merit import quantiles_s
+from loadtest.runner.generation import ROLE, Generation, locustfile
+from loadtest.runner.processes import Child, CpuPlan, Crew, ProcessFailed
+from loadtest.runner.progress import Progress
+from loadtest.runner.session import own_secret
+from loadtest.schedule import IntArray, Plan
+from sim.errors import HookbenchError, VoidRun
+
+RATES_PER_S = (500, 1000, 2000)
+AIM_RATE_PER_S, AIM_LAG_P99_S = 2000, 0.001
+SECONDS = 3
+OVERLOAD = 20_000
+USERS = 50
+PATH = "/webhooks/standard"
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How a schedule was kept.
+
+    Attributes:
+        rate_per_s: as scheduled.
+        p50_s, p99_s: how late requests left.
+        generator_cpu: share of a core.
+    """
+
+    rate_per_s: int
+    p50_s: float
+    p99_s: float
+    generator_cpu: float
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Peaks in answered requests a second, and the lag at rates below them."""
+
+    closed_loop_per_s: float
+    open_loop_per_s: float
+    lags: tuple[Lag, ...]
+
+
+def measure(progress: Progress | None = None) -> Benchmark:
+    """Run all of it, in about 25 s.
+
+    Raises:
+        VoidRun: a request failed, or a process did.
+    """
+    progress = progress or Progress()
+    with _noop_server() as (crew, monitor, server):
+        with progress.stage("closed loop", SECONDS):
+            closed = _closed_loop(crew, server)
+        overload = np.zeros(OVERLOAD, dtype=np.int64)
+        samples, origin_us, _ = _open_loop(crew, monitor, server, overload, progress, "open loop, overloaded")
+        peak = OVERLOAD / ((int(samples.done_us.max()) - origin_us) / 1e6)
+        lags = []
+        for rate in RATES_PER_S:
+            offsets = _poisson(rate)
+            label = f"open loop at {rate}/s"
+            samples, _, cpu = _open_loop(crew, monitor, server, offsets, progress, label)
+            p50, p99 = quantiles_s(samples.lag_us, 0.5, 0.99)
+            lags.append(Lag(rate, p50, p99, cpu))
+    return Benchmark(closed, peak, tuple(lags))
+
+
+def _poisson(rate_per_s: int) -> IntArray:
+    gaps = np.random.default_rng(1).exponential(1 / rate_per_s, int(rate_per_s * SECONDS))
+    offsets: IntArray = np.rint(np.cumsum(gaps) * 1e6).astype(np.int64)
+    return offsets
+
+
+@contextmanager
+def _noop_server() -> Iterator[tuple[Crew, Monitor, Child]]:
+    with (
+        tempfile.TemporaryDirectory(prefix="hookbench-bench-") as name,
+        Crew(Path(name), own_secret(), CpuPlan.for_this_machine()) as crew,
+        Monitor() as monitor,
+    ):
+        yield crew, monitor, crew.start("noop", [sys.executable, "-m", "loadtest.benchmark_receiver", "noop"])
+
+
+def _closed_loop(crew: Crew, server: Child) -> float:
+    """Answered requests a second, as Locust itself counts them, from the first to the last."""
+    report = crew.folder / "closed"
+    child = crew.generator(
+        locustfile("closed_loop"),
+        server.url,
+        None,
+        USERS,
+        "-t",
+        f"{SECONDS}s",
+        "--json-file",
+        str(report),
+    )
+    try:
+        child.process.wait(SECONDS + 30)
+    except subprocess.TimeoutExpired:
+        raise ProcessFailed(f"the closed loop did not end: {child.last_words()}") from None
+    path = report.with_suffix(".json")
+    if not path.exists():
+        raise ProcessFailed(f"the closed loop left no report: {child.last_words()}")
+    (entry,) = json.loads(path.read_text(encoding="utf-8"))
+    if entry["num_failures"]:
+        raise VoidRun(f"{entry['num_failures']} of {entry['num_requests']} closed-loop requests failed")
+    return float(entry["num_requests"] / (entry["last_request_timestamp"] - entry["start_time"]))
+
+
+def _open_loop(
+    crew: Crew, monitor: Monitor, server: Child, offsets: IntArray, progress: Progress, label: str
+) -> tuple[Samples, int, float]:
+    plan = Plan(f"{len(crew.children)}", "webhook", PATH, offsets, timeout_s=30.0, pool_size=USERS)
+    generation = Generation(crew, monitor, plan, server.url)
+    origin_us = generation.origin_us()
+    samples = generation.samples(origin_us, progress, label)
+    if not samples.acknowledged.all():
+        raise VoidRun(f"{label}: {samples.failures()}")
+    usage = monitor.usage(ROLE, origin_us, int(samples.done_us.max()))
+    return samples, origin_us, usage.cpu_share if usage else float("nan")
+
+
+def show(result: Benchmark, console: Console | None = None) -> None:
+    """Print peaks and lags."""
+    console = console or Console()
+    peaks = Table(title="one generator process against a no-op server")
+    peaks.add_column("")
+    peaks.add_column("answered a second", justify="right")
+    peaks.add_row("closed loop (FastHttpUser)", f"{result.closed_loop_per_s:,.0f}")
+    peaks.add_row("open loop, signed events", f"{result.open_loop_per_s:,.0f}")
+    lags = Table(title="how late the open loop sends")
+    for column in ("scheduled /s", "lag p50 ms", "lag p99 ms", "generator CPU %"):
+        lags.add_column(column, justify="right")
+    for lag in result.lags:
+        lags.add_row(
+            f"{lag.rate_per_s:,}",
+            f"{lag.p50_s * 1e3:.3f}",
+            f"{lag.p99_s * 1e3:.3f}",
+            f"{100 * lag.generator_cpu:.0f}",
+        )
+    console.print(peaks)
+    console.print(lags)
+    at_aim = next(lag for lag in result.lags if lag.rate_per_s == AIM_RATE_PER_S)
+    verdict = "meets" if at_aim.p99_s < AIM_LAG_P99_S else "misses"
+    console.print(
+        f"{verdict} the aim of a lag p99 below {AIM_LAG_P99_S * 1e3:g} ms at {AIM_RATE_PER_S}/s "
+        "(on an otherwise idle machine)",
+        highlight=False,
+    )
+
+
+def main() -> int:
+    """Measure and print; exit code 0, or 3 when it is void."""
+    try:
+        show(measure())
+    except HookbenchError as error:
+        print(f"generator benchmark void: {error}", file=sys.stderr)  # noqa: T201 - the command's own answer
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.monitor import Monitor
+from loadtest.monitor import Monitor, Usage
 from loadtest.recorder import Samples
 from loadtest.runner.figures_of_merit import quantiles_s
 from loadtest.runner.generation import ROLE, Generation, locustfile
@@ -47,12 +47,14 @@ class Lag:
         rate_per_s: as scheduled.
         p50_s, p99_s: how late requests left.
         generator_cpu: share of a core.
+        generator_wait_s: how long it was ready to run without a core; the machine's doing. None: unknown.
     """
 
     rate_per_s: int
     p50_s: float
     p99_s: float
     generator_cpu: float
+    generator_wait_s: float | None
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,9 @@ def measure(progress: Progress | None = None) -> Benchmark:
         for rate in RATES_PER_S:
             offsets = _poisson(rate)
             label = f"open loop at {rate}/s"
-            samples, _, cpu = _open_loop(crew, monitor, server, offsets, progress, label)
+            samples, _, usage = _open_loop(crew, monitor, server, offsets, progress, label)
             p50, p99 = quantiles_s(samples.lag_us, 0.5, 0.99)
-            lags.append(Lag(rate, p50, p99, cpu))
+            lags.append(Lag(rate, p50, p99, usage.cpu_share, usage.run_wait_s))
     return Benchmark(closed, peak, tuple(lags))
 
 
@@ -131,7 +133,7 @@ def _closed_loop(crew: Crew, server: Child) -> float:
 
 def _open_loop(
     crew: Crew, monitor: Monitor, server: Child, offsets: IntArray, progress: Progress, label: str
-) -> tuple[Samples, int, float]:
+) -> tuple[Samples, int, Usage]:
     plan = Plan(f"{len(crew.children)}", "webhook", PATH, offsets, timeout_s=30.0, pool_size=USERS)
     generation = Generation(crew, monitor, plan, server.url)
     origin_us = generation.origin_us()
@@ -139,7 +141,9 @@ def _open_loop(
     if not samples.acknowledged.all():
         raise VoidRun(f"{label}: {samples.failures()}")
     usage = monitor.usage(ROLE, origin_us, int(samples.done_us.max()))
-    return samples, origin_us, usage.cpu_share if usage else float("nan")
+    if usage is None:
+        raise VoidRun(f"{label}: the generator could not be watched")
+    return samples, origin_us, usage
 
 
 def show(result: Benchmark, console: Console | None = None) -> None:
@@ -151,7 +155,7 @@ def show(result: Benchmark, console: Console | None = None) -> None:
     peaks.add_row("closed loop (FastHttpUser)", f"{result.closed_loop_per_s:,.0f}")
     peaks.add_row("open loop, signed events", f"{result.open_loop_per_s:,.0f}")
     lags = Table(title="how late the open loop sends")
-    for column in ("scheduled /s", "lag p50 ms", "lag p99 ms", "generator CPU %"):
+    for column in ("scheduled /s", "lag p50 ms", "lag p99 ms", "generator CPU %", "waited for a core ms"):
         lags.add_column(column, justify="right")
     for lag in result.lags:
         lags.add_row(
@@ -159,6 +163,7 @@ def show(result: Benchmark, console: Console | None = None) -> None:
             f"{lag.p50_s * 1e3:.3f}",
             f"{lag.p99_s * 1e3:.3f}",
             f"{100 * lag.generator_cpu:.0f}",
+            "" if lag.generator_wait_s is None else f"{1e3 * lag.generator_wait_s:.0f}",
         )
     console.print(peaks)
     console.print(lags)

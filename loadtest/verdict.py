@@ -70,6 +70,7 @@ def void_reasons(
     generator_cpu: float | None = None,
     lag_p99_s: float | None = None,
     lag_limit_s: float = LAG_P99_LIMIT_S,
+    generator_wait_s: float | None = None,
     failures: Mapping[str, int] | None = None,
     interrupted: bool = False,
     overflow: str | None = None,
@@ -83,6 +84,7 @@ def void_reasons(
         generator_cpu: CPU-seconds a second of the load generator, 1.0 being one whole core.
         lag_p99_s: 99th percentile of how late requests left.
         lag_limit_s: the most of it that is tolerable.
+        generator_wait_s: how long the generator was ready to run but had no core; said with the lag.
         failures: kinds of failure and how often, from `Samples.failures`.
         interrupted: the run did not reach its end.
         overflow: a latency that no histogram could hold, in words.
@@ -109,8 +111,10 @@ def void_reasons(
             "it, not the server, was the bottleneck"
         )
     if lag_p99_s is not None and lag_p99_s > lag_limit_s:
+        waited = "" if generator_wait_s is None else f"; it waited {generator_wait_s:.2f} s for a core"
         reasons.append(
-            f"requests left up to {lag_p99_s * 1e3:.1f} ms late (p99; limit {lag_limit_s * 1e3:g} ms)"
+            f"the load generator sent late: {lag_p99_s * 1e3:.1f} ms (p99; limit {lag_limit_s * 1e3:g} ms)"
+            f"{waited}"
         )
     if overflow:
         reasons.append(overflow)

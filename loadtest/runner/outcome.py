@@ -165,6 +165,7 @@ def finish(
         generator_cpu=None if generator is None else generator.cpu_share,
         lag_p99_s=quantiles_s(lag_us, 0.99)[0] if lag_us.size else None,
         lag_limit_s=settings.lag_limit_s,
+        generator_wait_s=None if generator is None else generator.run_wait_s,
         failures=samples.failures(),
         overflow=overflow,
         others=others,

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from loadtest.cli import app as loadtest_commands
 from sim.cli import app
-from sim.errors import HookbenchError
+from sim.errors import HookbenchError, VoidRun
+
+app.add_typer(loadtest_commands)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="Where the run folder is made.  [default: results]", metavar="DIR")
+    ] = None,
+) -> None:
+    """Start here: simulate a flash sale, load real servers with it, and compare. About a minute."""
+    from loadtest.demo import demo as run_demo
+    from loadtest.demo import show
+
+    result = run_demo(out)
+    show(result)
+    if result.void:
+        raise VoidRun("the measured figures are not to be trusted: " + "; ".join(result.void))
+
 
 INTERRUPTED = 130
 

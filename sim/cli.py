@@ -129,12 +129,12 @@ def show_outcome(outcome: Outcome) -> None:
     console.print(metrics_table(f"{scenario.name}: {scenario.title or 'simulated'}", outcome.estimates()))
     if outcome.replications > 1:
         console.print(
-            f"means over {outcome.replications} replications ± half a 95 % interval; "
-            "differences between mechanisms, paired on the same events:"
+            f"Means over {outcome.replications} replications ± half a 95 % interval.\n"
+            "Differences between mechanisms, paired on the same events:"
         )
         for a, b, metric, difference in outcome.paired():
             if metric in {"latency_mean_s", "latency_p99_s", "requests_per_event", "lost_ratio"}:
-                console.print(f"  {metric}: {a} − {b} = {estimate_text(difference)}")
+                console.print(f"  {metric}: {a} − {b} = {estimate_text(difference, metric)}")
 
 
 @scenarios.callback(invoke_without_command=True)

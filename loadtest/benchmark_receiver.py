@@ -129,17 +129,22 @@ async def _drive(port: int, connections: list[list[bytes]]) -> float:
     if hosting.running_loop_name() != "uvloop":
         raise VoidRun("the client does not run on uvloop")
     loop = asyncio.get_running_loop()
-    clients = [_Client(requests) for requests in connections]
-    for client in clients:
-        await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
-    start = time.perf_counter()
-    for client in clients:
-        client.send()
+    clients: list[_Client] = []
     try:
+        for requests in connections:
+            clients.append(_Client(requests))
+            await loop.create_connection(lambda: clients[-1], "127.0.0.1", port)
+        start = time.perf_counter()
+        for client in clients:
+            client.send()
         await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), _PATIENCE_S)
+        return time.perf_counter() - start
     except TimeoutError:
         raise VoidRun(f"not every request was answered within {_PATIENCE_S} s") from None
-    return time.perf_counter() - start
+    finally:
+        for client in clients:
+            client.close()
+        await asyncio.sleep(0)  # closing takes the loop one more turn
 
 
 class _Client(asyncio.Protocol):
@@ -148,6 +153,7 @@ class _Client(asyncio.Protocol):
     def __init__(self, requests: list[bytes]) -> None:
         self._requests = iter(requests)
         self._answer = b""
+        self._transport: asyncio.Transport | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -157,9 +163,12 @@ class _Client(asyncio.Protocol):
         request = next(self._requests, None)
         if request is None:
             self.done.set_result(None)
-            self._transport.close()
-        else:
+        elif self._transport is not None:
             self._transport.write(request)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._answer += data

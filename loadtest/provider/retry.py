@@ -92,7 +92,7 @@ def retry_delay_s(retry: RetryPolicy, attempt: int, previous_s: float, u: float)
         u: a uniform number in [0, 1).
     """
     if retry.jitter == "decorrelated":
-        return min(retry.cap_s, retry.base_s + u * (3.0 * previous_s - retry.base_s))
+        return min(retry.cap_s, retry.base_s + u * max(3.0 * previous_s - retry.base_s, 0.0))
     nominal_s = _nominal_delay_s(retry, attempt)
     if retry.jitter == "full":
         return u * nominal_s

@@ -173,7 +173,7 @@ def test_service_is_first_come_first_served_and_takes_its_time(tmp_path: Path) -
         await inbox.worker.drain()
         assert inbox.worker.queue_max == 2
         assert inbox.worker.busy_us == 70_000
-        assert 0.029e6 < inbox.worker.queue_integral_us < 0.060e6  # 2·10 + 1·10 ms, and late timers
+        assert inbox.worker.queue_integral_us >= 29_000  # two wait 10 ms, then one does
 
     with_inbox(tmp_path / "inbox.db", use, workers=2, service=seconds(0.04, 0.01, 0.01, 0.01))
     rows = read_ledger(tmp_path / "inbox.db")
@@ -199,7 +199,7 @@ def test_what_a_drain_leaves_the_next_start_serves(tmp_path: Path) -> None:
     async def fill(inbox: Inbox) -> None:
         await inbox.submit([arrival(index) for index in range(6)])
 
-    left = with_inbox(path, fill, drain_s=0.05, workers=1, service=seconds(*[0.02, 0.02, 9, 9, 9, 9]))
+    left = with_inbox(path, fill, drain_s=0.3, workers=1, service=seconds(*[0.002, 0.002, 9, 9, 9, 9]))
     assert left == 4
     assert sum(row.visible_us is None for row in read_ledger(path)) == 4
 

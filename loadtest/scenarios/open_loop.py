@@ -43,6 +43,13 @@ BUILD_GAP_US = 400
 
 DRAIN_GRACE_S = 5.0
 
+DONE = "hookbench_done"
+"""What a worker process tells the master when its share of the schedule is answered."""
+
+REPORT_S = 3.5
+"""Workers report their statistics to the master every 3 s: the last report must not be missed."""
+
+
 logger = logging.getLogger(__name__)
 
 
@@ -77,6 +84,7 @@ class OpenLoop:
         self._queue: SimpleQueue[int] = SimpleQueue()
         self._finished = Event()
         self._done = 0
+        self._workers_done = 0
         self._dispatcher: gevent.Greenlet | None = None
         for event, listener in (
             (events.init_command_line_parser, self._add_options),
@@ -108,7 +116,12 @@ class OpenLoop:
             self.options.num_users = DEFAULT_POOL_SIZE
             self.options.spawn_rate = float(DEFAULT_POOL_SIZE)
         if isinstance(self.runner, MasterRunner):
+            self.runner.register_message(DONE, self._worker_done)
             return
+        if isinstance(self.runner, WorkerRunner) and not self.options.processes:
+            raise SystemExit(
+                f"{self.arm}: start several processes with --processes N, which share one schedule"
+            )
         try:
             self._folder = Path(os.environ[PLAN_VARIABLE]) if PLAN_VARIABLE in os.environ else None
             if self._folder:
@@ -187,10 +200,23 @@ class OpenLoop:
         if self._done == len(self._intended):
             self._finished.set()
         self._cpu_s = time.process_time() - self._cpu_before_s
-        if self.options.headless:
-            runner.quit()
+        if isinstance(runner, WorkerRunner):
+            runner.send_message(DONE)
         else:
-            runner.stop()
+            self._end()
+
+    def _end(self) -> None:
+        if self.options.headless:
+            self.runner.quit()
+        else:
+            self.runner.stop()
+
+    def _worker_done(self, environment: Environment, **_: object) -> None:
+        """On the master: end the test when every worker has come to the end of its share."""
+        self._workers_done += 1
+        if isinstance(self.runner, MasterRunner) and self._workers_done == self.runner.worker_count:
+            self._workers_done = 0
+            gevent.spawn_later(REPORT_S, self._end)
 
     def _lead_in_us(self, plan: Plan, count: int) -> int:
         """Time to build what is built ahead: measured on a few, doubled because the machine is shared."""
@@ -270,7 +296,9 @@ class OpenLoop:
             samples.save(self._folder / f"samples-{self._worker}.npz")
             self._write_status(finished=finished)
         elif self.options.samples:
-            samples.save(Path(self.options.samples))
+            path = Path(self.options.samples)
+            several = isinstance(self.runner, WorkerRunner)
+            samples.save(path.with_stem(f"{path.stem}-{self._worker}") if several else path)
         if self._folder is None and samples.corrected_us.size:
             for name, values in (
                 ("latency from the intended time", samples.corrected_us),

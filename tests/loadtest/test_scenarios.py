@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import loadtest.scenarios
-from loadtest.recorder import Samples
+from loadtest.recorder import Samples, merge
 from loadtest.runner.processes import CpuPlan, Crew
 from loadtest.runner.session import own_secret
 
@@ -58,6 +58,37 @@ def test_plain_locust_loads_a_receiver_on_the_scenarios_schedule(tmp_path):
     gaps = np.diff(samples.intended_us)
     assert (gaps >= 0).all()
     assert "latency from the intended time" in done.stderr
+
+
+def test_several_processes_share_one_schedule_exactly(tmp_path):
+    secret = own_secret()
+    with Crew(tmp_path, secret, CpuPlan()) as crew:
+        receiver = crew.server("receiver", "--inbox", f"sqlite:///{tmp_path / 'inbox.db'}")
+        done = locust(
+            "webhook",
+            *(
+                "--host",
+                receiver.url,
+                "--rate-per-s",
+                "50",
+                "--duration-s",
+                "1",
+                "--processes",
+                "2",
+                "-u",
+                "10",
+            ),
+            *("-r", "10", "--samples", str(tmp_path / "samples.npz"), "--seed", "5"),
+            environment=secret,
+        )
+        status = receiver.status()
+    assert done.returncode == 0, done.stderr
+    parts = [Samples.load(tmp_path / f"samples-{worker}.npz") for worker in (0, 1)]
+    merged = merge(parts)
+    assert all(part.index.size > 10 for part in parts)
+    assert merged.index.tolist() == list(range(merged.index.size))
+    assert merged.acknowledged.all()
+    assert status["accepted"] == merged.index.size
 
 
 def test_without_a_secret_plain_locust_says_which_variable_is_missing():

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from loadtest.runner.results import ArmRun, LoadResult
+from sim.figures import latency_cdf
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,60 +34,68 @@ LEAST_MS = 0.05
 
 
 def draw(result: LoadResult) -> dict[str, Figure]:
-    """Every figure of a result, by file name."""
+    """Every figure of a result, by file name; distributions only where something was answered."""
+    figures = {}
     with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
-        figures = {"latency_cdf": latency_cdf(result)}
+        if all(_latencies_ms(result, arm).size for arm in result.arms):
+            figures["latency_cdf"] = race_cdf(result) if result.command == "race" else load_cdf(result)
         for arm in result.arms:
             figures[f"server_load_{arm}"] = server_load(result, result.of(arm)[0])
     return figures
 
 
-def latency_cdf(result: LoadResult) -> Figure:
-    """The share of events (a load: of requests) done within each latency, one curve an arm."""
-    figure, axes = _figure(result)
-    medians = {}
-    heights = (0.5, 0.28)
+def race_cdf(result: LoadResult) -> Figure:
+    """The share of events visible within each latency, one curve an arm, drawn as simulations are."""
+    medians = {arm: float(np.median(_latencies_ms(result, arm))) for arm in result.arms}
+    title = None
+    if len(medians) == 2:
+        fast, slow = sorted(medians, key=lambda arm: medians[arm])
+        times = medians[slow] / medians[fast]
+        factor = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
+        title = f"Half of all events are visible {factor}× sooner by {fast} than by {slow}"
+    series = {
+        arm: np.concatenate([_latency_series("race", run)[1] for run in result.of(arm)]) / 1e3
+        for arm in result.arms
+    }
+    figure = latency_cdf(series, title=title)
+    _stamp(figure, result)
+    return figure
+
+
+def load_cdf(result: LoadResult) -> Figure:
+    """The share of requests answered within each latency, corrected and not, one pair of curves an arm."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
     for position, arm in enumerate(result.arms):
-        values = np.sort(np.concatenate([_latencies_ms(result.command, run) for run in result.of(arm)]))
-        if values.size == 0:
-            continue
+        values = np.sort(_latencies_ms(result, arm))
+        raw = np.sort(np.concatenate([run.samples.uncorrected_us for run in result.of(arm)])) / 1e3
         share = np.arange(1, values.size + 1) / values.size
-        axes.plot(values, share, STYLES[arm], color=COLOURS[arm], drawstyle="steps-post", linewidth=1.8)
-        medians[arm] = float(np.median(values))
-        at = float(np.quantile(values, heights[position % 2]))
+        for drawn, style, width in ((values, STYLES[arm], 1.8), (np.maximum(raw, LEAST_MS), ":", 1.2)):
+            axes.plot(drawn, share, style, color=COLOURS[arm], drawstyle="steps-post", linewidth=width)
+        height = (0.5, 0.28)[position % 2]
         axes.annotate(
-            f"{arm}: median {_milliseconds(medians[arm])}",
-            (at, heights[position % 2]),
+            f"{arm}: median {_milliseconds(float(np.median(values)))}",
+            (float(np.quantile(values, height)), height),
             xytext=(-6, 0) if position else (6, 0),
             textcoords="offset points",
             color=COLOURS[arm],
             ha="right" if position else "left",
             va="center",
         )
-        if result.command == "load":
-            raw = np.sort(np.concatenate([run.samples.uncorrected_us for run in result.of(arm)])) / 1e3
-            axes.plot(
-                np.maximum(raw, LEAST_MS),
-                share,
-                ":",
-                color=COLOURS[arm],
-                drawstyle="steps-post",
-                linewidth=1.2,
-            )
-            axes.annotate(
-                "dotted: the same from the real send", (0.99, 0.02), xycoords="axes fraction", ha="right",
-                fontsize=8, color="#555555",
-            )  # fmt: skip
+    axes.annotate(
+        "dotted: the same from the real send", (0.99, 0.02), xycoords="axes fraction", ha="right",
+        fontsize=8, color="#555555",
+    )  # fmt: skip
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(_TIME)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel(
-        "latency: " + ("intended send to answer" if result.command == "load" else "created to visible")
-    )
-    axes.set_ylabel("share of requests" if result.command == "load" else "share of events")
-    axes.set_title(_headline(result, medians), loc="left")
+    axes.set_xlabel("latency: intended send to answer")
+    axes.set_ylabel("share of requests")
+    done = ", ".join(f"{arm} {_p99(_latencies_ms(result, arm))}" for arm in result.arms)
+    axes.set_title(f"99 % of requests are answered within: {done}", loc="left")
     axes.grid(alpha=0.25)
+    _stamp(figure, result)
     return figure
 
 
@@ -158,9 +167,11 @@ def _label_ends(axes: Axes, ends: list[tuple[float, float, str]]) -> None:
         )
 
 
-def _latencies_ms(command: str, run: ArmRun) -> _Floats:
-    latency_ms = _latency_series(command, run)[1]
-    return np.maximum(latency_ms[~np.isnan(latency_ms)], LEAST_MS)
+def _latencies_ms(result: LoadResult, arm: str) -> _Floats:
+    """The known latencies of all runs of an arm."""
+    latency_ms = np.concatenate([_latency_series(result.command, run)[1] for run in result.of(arm)])
+    known: _Floats = np.maximum(latency_ms[~np.isnan(latency_ms)], LEAST_MS)
+    return known
 
 
 def _latency_series(command: str, run: ArmRun) -> tuple[_Floats, _Floats]:
@@ -173,19 +184,6 @@ def _latency_series(command: str, run: ArmRun) -> tuple[_Floats, _Floats]:
     return created, run.samples.corrected_us / 1e3
 
 
-def _headline(result: LoadResult, medians: dict[str, float]) -> str:
-    if len(medians) == 2 and result.command == "race":
-        fast, slow = sorted(medians, key=lambda arm: medians[arm])
-        times = medians[slow] / medians[fast]
-        factor = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
-        return f"Half of all events are visible {factor}× sooner by {fast} than by {slow}"
-    if not medians:
-        return "No request was answered"
-    arm = next(iter(medians))
-    values = np.concatenate([_latencies_ms(result.command, run) for run in result.of(arm)])
-    return f"{result.scenario.name}: 99 % of {arm} done within {_p99(values)}"
-
-
 def _p99(latency_ms: _Floats) -> str:
     known = latency_ms[~np.isnan(latency_ms)]
     return _milliseconds(float(np.quantile(known, 0.99))) if known.size else "unknown"
@@ -196,13 +194,6 @@ def _milliseconds(value: float) -> str:
 
 
 _TIME = FuncFormatter(lambda value, _position: _milliseconds(value))
-
-
-def _figure(result: LoadResult) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    _stamp(figure, result)
-    return figure, axes
 
 
 def _stamp(figure: Figure, result: LoadResult) -> None:

@@ -34,6 +34,7 @@ from loadtest.runner.session import (
     secrets_given,
     session,
     terminable,
+    unlike_the_model,
     wait_until,
     write_service_times,
 )
@@ -192,7 +193,11 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
         Measured("webhook", samples, metrics, ledger, records, ledger.visible or 0, origin_us, end_us),
         servers={} if receiver is None else {"receiver": (receiver, ready_us)},
         settings=settings,
-        notes={"receiver_status": status, "run_id": plan.run_id},
+        notes={
+            "receiver_status": status,
+            "run_id": plan.run_id,
+            "unlike_the_model": unlike_the_model(scenario),
+        },
     )
 
 

@@ -36,6 +36,7 @@ from loadtest.runner.session import (
     own_secret,
     session,
     terminable,
+    unlike_the_model,
     wait_until,
     write_service_times,
 )
@@ -235,7 +236,12 @@ def _race_arm(
         Measured(arm, samples, metrics, ledger, records, ledger.visible or 0, origin_us, end_us),
         servers=servers,
         settings=settings,
-        notes={"statuses": statuses, "run_id": plan.run_id, "seed": settings.seed},
+        notes={
+            "statuses": statuses,
+            "run_id": plan.run_id,
+            "seed": settings.seed,
+            "unlike_the_model": unlike_the_model(scenario),
+        },
         run=number,
         others=others,
     )

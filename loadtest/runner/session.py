@@ -109,6 +109,28 @@ def drain_limit_s(scenario: Scenario, seed: int, count: int) -> float:
     return work_s / scenario.receiver.workers + 10.0
 
 
+def unlike_the_model(scenario: Scenario) -> list[str]:
+    """What a scenario says and real servers on one machine do not do, in words; for whoever compares."""
+    told = []
+    if any(outage.start_s < scenario.run.duration_s for outage in scenario.receiver.outages):
+        told.append("receiver.outages are not enacted")
+    if scenario.receiver.acknowledge == "after_processing":
+        told.append("the real receiver acknowledges on receipt, not after processing")
+    told.append("network.one_way is that of loopback")
+    if scenario.network.request_loss or scenario.network.response_loss:
+        told.append("network losses are not enacted")
+    if (
+        scenario.provider_api.rate_limit
+        or scenario.provider_api.retention
+        or scenario.provider_api.feed_lag_s
+    ):
+        told.append("provider_api's rate limit, retention and feed lag are not enacted")
+    told.append("provider_api.service is what the real provider takes")
+    if scenario.polling.jitter_s:
+        told.append("polling.jitter_s is not enacted")
+    return told
+
+
 def wait_until(done: Callable[[], bool], limit_s: float) -> bool:
     """Ask now and then, for asking costs the servers CPU; False when the limit passed first."""
     deadline = time.monotonic() + limit_s

@@ -142,7 +142,7 @@ def test_figures_state_the_finding_and_a_void_run_is_stamped(tmp_path):
     assert set(drawn) == {"latency_cdf", "server_load_webhook", "server_load_polling"}
     cdf = drawn["latency_cdf"]
     assert (
-        cdf.axes[0].get_title(loc="left")
+        " ".join(cdf.axes[0].get_title(loc="left").split())
         == "Half of all events are visible 40× sooner by webhook than by polling"
     )
     upper = drawn["server_load_webhook"].axes[0]

@@ -20,7 +20,7 @@ import aiohttp
 from loadtest.asgi import Application, Receive, Scope, Send, read_body, reply_bytes, reply_error, reply_json
 from loadtest.contract import MalformedEvent, compact_json, envelope_of, now_us, parse_json
 from loadtest.provider.dispatcher import Endpoint, WebhookPolicy, ledger_rows
-from loadtest.provider.feed import BadQuery, Feed, Published, etag_matches
+from loadtest.provider.feed import BadQuery, Feed, etag_matches
 from loadtest.signatures import StandardWebhooks
 from sim.errors import InputError
 
@@ -65,7 +65,6 @@ class ProviderApp(Application):
         self._policy = policy
         self._secrets = secrets
         self._feed = Feed(page_limit)
-        self._events: list[Published] = []
         self._ledger = ledger
         self._drain_s = drain_s
         self._initial = [(url, self._signer(None)) for url in subscribe]
@@ -100,7 +99,7 @@ class ProviderApp(Application):
             with self._ledger.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, LEDGER_COLUMNS)
                 writer.writeheader()
-                writer.writerows(ledger_rows(self._events, self._endpoints))
+                writer.writerows(ledger_rows(self._feed.events, self._endpoints))
 
     def status(self) -> dict[str, Any]:
         """Counts of this process; `dispatched` counts attempts, `waiting` those without a slot."""
@@ -146,7 +145,6 @@ class ProviderApp(Application):
                 self.counts["duplicates"] += 1
                 continue
             published += 1
-            self._events.append(entry)
             for endpoint in self._endpoints:
                 endpoint.deliver(entry)
         await reply_json(send, 202, {"published": published, "duplicates": len(batch) - published})

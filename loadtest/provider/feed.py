@@ -36,17 +36,21 @@ class Page(NamedTuple):
 
 
 class Feed:
-    """An append-only list of events, each id once."""
+    """An append-only list of events, each id once.
+
+    Attributes:
+        events: all that was published, in order; not to be changed from outside.
+    """
 
     def __init__(self, page_limit: int) -> None:
         self._page_limit = page_limit
-        self._events: list[Published] = []
+        self.events: list[Published] = []
         self._ids: set[str] = set()
         # Another run of the provider has other events at the same positions: its ETags must differ.
         self._instance = os.urandom(6).hex()
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self.events)
 
     def publish(self, event: Envelope, payload: bytes) -> Published | None:
         """Append an event; None when its id is in the feed already (publishing again is harmless)."""
@@ -54,7 +58,7 @@ class Feed:
             return None
         self._ids.add(event.id)
         published = Published(event, payload, now_us())
-        self._events.append(published)
+        self.events.append(published)
         return published
 
     def page(self, after: str | None, limit: str | None) -> Page:
@@ -64,9 +68,9 @@ class Feed:
             BadQuery: a cursor this feed never gave out, or a limit outside 1 to the page limit.
         """
         start = self._position(after)
-        end = min(len(self._events), start + self._size(limit))
-        more = end < len(self._events)
-        events = b",".join(published.payload for published in self._events[start:end])
+        end = min(len(self.events), start + self._size(limit))
+        more = end < len(self.events)
+        events = b",".join(published.payload for published in self.events[start:end])
         body = b'{"events":[%b],"cursor":"%d","more":%b}' % (events, end, b"true" if more else b"false")
         # The feed only grows, so these say all about the bytes.
         return Page(body, f'"{self._instance}-{start}-{end}-{int(more)}"', end - start)
@@ -76,7 +80,7 @@ class Feed:
             return 0
         if after.isascii() and after.isdigit() and len(after) <= _MAX_CURSOR_DIGITS:
             position = int(after)
-            if position <= len(self._events):
+            if position <= len(self.events):
                 return position
         raise BadQuery(
             f"after={after!r:.80} is not a cursor of this feed; use the 'cursor' of a previous answer"

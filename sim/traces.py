@@ -263,7 +263,7 @@ def _json_column(path: Path, text: str, name: str) -> _Column:
     return _Column(path, name, cells, list(range(1, len(cells) + 1)))
 
 
-def _cell(row: Any, name: str) -> str:  # noqa: ANN401 - whatever JSON holds
+def _cell(row: Any, name: str) -> str:
     if not isinstance(row, dict):
         raise ValueError("not a JSON object; one object a line is accepted")
     if name not in row:

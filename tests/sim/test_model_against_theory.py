@@ -174,19 +174,19 @@ CASES: dict[str, tuple[Scenario, str, int, dict[str, float]]] = {
         },
     ),
     "M/M/16 at 87.5 % with transit": (
-        queued(16, 14.0, 10_000.0, **TRANSIT), "webhook", 30,
+        queued(16, 14.0, 10_000.0, **TRANSIT), "webhook", 20,
         {
             "latency_mean_s": 0.01, "latency_p50_s": 0.01, "latency_p95_s": 0.02, "latency_p99_s": 0.02,
             "receiver_utilisation": 0.005, "receiver_queue_mean": 0.1,
         },
     ),
-    "an outage of 900 s": (down(900.0), "webhook", 30, {"lost_ratio": 0.01, "latency_mean_s": 0.02}),
+    "an outage of 900 s": (down(900.0), "webhook", 20, {"lost_ratio": 0.01, "latency_mean_s": 0.02}),
     "an outage that swallows, with transit": (
         down(
             900.0,
             **{"receiver.outages": [{"start_s": 100.0, "duration_s": 900.0, "kind": "black_hole"}]},
             **{"webhook.timeout_s": 5.0, "network.one_way": {"kind": "constant", "mean_s": 1.25}},
-        ), "webhook", 30, {"lost_ratio": 0.01, "latency_mean_s": 0.02},
+        ), "webhook", 20, {"lost_ratio": 0.01, "latency_mean_s": 0.02},
     ),
     "losses": (
         lossy(0.3, 0.2, 3), "webhook", 30,

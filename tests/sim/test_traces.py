@@ -232,6 +232,10 @@ def test_whatever_else_is_in_a_quoted_row_every_time_and_line_is_right(tmp_path,
         ("created,created\n1,2\n", ":1: 2 columns are called 'created'; rename all but one"),
         ('created,note\n1,"a\nb"\n2,"c\n', ":4: not CSV from here on: unexpected end of data"),
         ('note,created\n"a\nb\nc",2\nd,1\n', ":5: created '1' is earlier than line 2 before it"),
+        (
+            "note,created\n" + "x" * 200_000 + ",1\n",
+            ":2: not CSV from here on: field larger than field limit",
+        ),
         (b"created\n1\n\xff\xfe\n", ":3: byte 0xff is no UTF-8 text"),
         (b"created\n1\n2\0\n", ":3: byte 0x00 is no UTF-8 text"),
         (

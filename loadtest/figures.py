@@ -58,7 +58,7 @@ def race_cdf(result: LoadResult) -> Figure:
         for arm in result.arms
     }
     figure = latency_cdf(series, title=title)
-    _stamp(figure, result)
+    _stamp(figure, result.void)
     return figure
 
 
@@ -72,15 +72,15 @@ def load_cdf(result: LoadResult) -> Figure:
         share = np.arange(1, values.size + 1) / values.size
         for drawn, style, width in ((values, STYLES[arm], 1.8), (np.maximum(raw, LEAST_MS), ":", 1.2)):
             axes.plot(drawn, share, style, color=COLOURS[arm], drawstyle="steps-post", linewidth=width)
-        height = (0.5, 0.28)[position % 2]
+        height = (0.5, 0.25)[position % 2]
         axes.annotate(
             f"{arm}: median {_milliseconds(float(np.median(values)))}",
             (float(np.quantile(values, height)), height),
-            xytext=(-6, 0) if position else (6, 0),
+            xytext=(7, 0),
             textcoords="offset points",
             color=COLOURS[arm],
-            ha="right" if position else "left",
             va="center",
+            bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
         )
     axes.annotate(
         "dotted: the same from the real send", (0.99, 0.02), xycoords="axes fraction", ha="right",
@@ -95,7 +95,7 @@ def load_cdf(result: LoadResult) -> Figure:
     done = ", ".join(f"{arm} {_p99(_latencies_ms(result, arm))}" for arm in result.arms)
     axes.set_title(f"99 % of requests are answered within: {done}", loc="left")
     axes.grid(alpha=0.25)
-    _stamp(figure, result)
+    _stamp(figure, result.void)
     return figure
 
 
@@ -139,7 +139,7 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
     upper.set_title(f"{run.arm}: {finding}, p99 {_p99(latency_ms)}", loc="left")
     for axes in (upper, lower):
         axes.grid(alpha=0.25)
-    _stamp(figure, result)
+    _stamp(figure, run.void)
     return figure
 
 
@@ -196,8 +196,8 @@ def _milliseconds(value: float) -> str:
 _TIME = FuncFormatter(lambda value, _position: _milliseconds(value))
 
 
-def _stamp(figure: Figure, result: LoadResult) -> None:
-    if result.void:
+def _stamp(figure: Figure, void: list[str]) -> None:
+    if void:
         figure.text(
             0.5, 0.5, "VOID", fontsize=90, color="#888888", alpha=0.35, ha="center", va="center", rotation=25
         )

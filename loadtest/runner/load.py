@@ -28,6 +28,7 @@ from loadtest.runner.session import (
     Disturbance,
     Session,
     Settings,
+    WindowCounts,
     disturb,
     drain_limit_s,
     own_secret,
@@ -163,11 +164,11 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
         pool_size=settings.pool_size,
         lead_in_s=0.5,
     )
-    origin_us, samples = _generate(context, plan, host, receiver, settings)
+    origin_us, samples, counted = _generate(context, plan, host, receiver, settings, scenario)
     status: dict[str, Any] = {}
     rows: list[LedgerRow] | None = None
     if receiver is not None:
-        status = receiver.status()
+        status = counted.result()["receiver"]
         with context.progress.stage("draining the receiver"):
             wait_until(lambda: _idle(receiver), drain_s)
         context.monitor.read_now()
@@ -182,7 +183,11 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
     records = None
     if rows is not None:
         records = deliveries(samples, rows, origin_us)
-        seen = summarise(records, sender_counters(samples, status), scenario)
+        seen = summarise(
+            records,
+            sender_counters(samples, status, origin_us + round(scenario.run.warmup_s * 1e6)),
+            scenario,
+        )
         metrics |= {
             (f"visible_{name}" if name.startswith("latency_") else name): value
             for name, value in seen.items()
@@ -245,7 +250,7 @@ def _crowd(context: Session, scenario: Scenario, settings: Settings) -> ArmRun:
         cursors=cursors,
         page_size=page_size,
     )
-    origin_us, samples = _generate(context, plan, host, provider, settings)
+    origin_us, samples, _ = _generate(context, plan, host, provider, settings, scenario)
     context.monitor.read_now()
     end_us = now_us()
     ledger = count(samples, None)
@@ -264,13 +269,16 @@ def _crowd(context: Session, scenario: Scenario, settings: Settings) -> ArmRun:
 
 
 def _generate(
-    context: Session, plan: Plan, host: str, server: Child | None, settings: Settings
-) -> tuple[int, Samples]:
+    context: Session, plan: Plan, host: str, server: Child | None, settings: Settings, scenario: Scenario
+) -> tuple[int, Samples, WindowCounts]:
     with context.progress.stage("starting Locust"):
         generation = Generation(context.crew, context.monitor, plan, host)
         origin_us = generation.origin_us()
-    disturb(settings.disturbance, {} if server is None else {server.role: server}, origin_us)
-    return origin_us, generation.samples(origin_us, context.progress, f"{plan.arm}: loading {host}")
+    servers = {} if server is None else {server.role: server}
+    disturb(settings.disturbance, servers, origin_us)
+    # Of a crowd's provider nobody asks for counts: every answer is in the samples.
+    counted = WindowCounts(servers if plan.arm == "webhook" else {}, origin_us, scenario)
+    return origin_us, generation.samples(origin_us, context.progress, f"{plan.arm}: loading {host}"), counted
 
 
 def _preload(provider: Child, run_id: str, most_due: int, payload_bytes: int) -> tuple[str, ...]:

@@ -100,12 +100,13 @@ def deliveries(samples: Samples, rows: Sequence[LedgerRow], origin_us: int) -> p
     )
 
 
-def sender_counters(samples: Samples, receiver: Mapping[str, Any]) -> Counters:
-    """The counters of a load of the receiver, as far as they were measured."""
+def sender_counters(samples: Samples, receiver: Mapping[str, Any], start_us: int) -> Counters:
+    """The counters of a load of the receiver, of requests due from `start_us` on, as far as measured."""
     counters = inbox_counters(receiver)
-    counters.requests = int(samples.sent.sum())
-    counters.rejected = int(np.isin(samples.status, (429, 503)).sum())
-    counters.timeouts = int((samples.status == TIMED_OUT).sum())
+    windowed = samples.intended_us >= start_us
+    counters.requests = int((samples.sent & windowed).sum())
+    counters.rejected = int((np.isin(samples.status, (429, 503)) & windowed).sum())
+    counters.timeouts = int(((samples.status == TIMED_OUT) & windowed).sum())
     return counters
 
 

@@ -31,6 +31,7 @@ from loadtest.runner.session import (
     Disturbance,
     Session,
     Settings,
+    WindowCounts,
     disturb,
     drain_limit_s,
     own_secret,
@@ -205,10 +206,11 @@ def _race_arm(
         if ready_us > origin_us
     ]
     disturb(settings.disturbance, {role: child for role, (child, _) in servers.items()}, origin_us)
+    counted = WindowCounts({role: child for role, (child, _) in servers.items()}, origin_us, scenario)
     samples = generation.samples(origin_us, context.progress, f"{label}: events happen")
     consumer = servers["receiver"][0]
     published = int(samples.acknowledged.sum())
-    end_statuses = {role: child.status() for role, (child, _) in servers.items()}
+    in_window = counted.result()
     with context.progress.stage(f"{label}: draining"):
         if arm == "polling":
             # Nothing can have come before the next tick, and asking would cost the servers CPU.
@@ -222,8 +224,8 @@ def _race_arm(
         child.stop(limit_s + 10.0)
     rows = read_ledger(inbox)
     end_us = last_visible_us(rows, origin_us + round(scenario.run.duration_s * 1e6))
-    records = race_records(arm, plan, samples.intended_us, rows, _read_csv(ledger_path), origin_us)
-    counters = _counters(arm, statuses, end_statuses)
+    records = race_records(arm, samples.intended_us, rows, _read_csv(ledger_path), origin_us)
+    counters = window_counters(arm, in_window)
     metrics = summarise(records, counters, scenario)
     metrics |= {
         name: value
@@ -238,6 +240,7 @@ def _race_arm(
         settings=settings,
         notes={
             "statuses": statuses,
+            "counted_in_window": in_window,
             "run_id": plan.run_id,
             "seed": settings.seed,
             "unlike_the_model": unlike_the_model(scenario),
@@ -293,7 +296,6 @@ def _drained(provider: Child, consumer: Child, published: int) -> bool:
 
 def race_records(
     arm: str,
-    plan: Plan,
     intended_us: IntArray,
     rows: Sequence[LedgerRow],
     provider_rows: Sequence[Mapping[str, str]],
@@ -331,22 +333,21 @@ def race_records(
     )
 
 
-def _counters(arm: str, statuses: Mapping[str, Any], at_end: Mapping[str, Any]) -> Counters:
-    """Counters over the window; pushes that were still under way at its end are counted with it."""
-    counters = inbox_counters(at_end["receiver"])
+def window_counters(arm: str, in_window: Mapping[str, Mapping[str, Any]]) -> Counters:
+    """The servers' counts over the window, by the model's names; what they do not count stays unknown."""
+    consumer, provider = in_window["receiver"], in_window["provider"]
+    counters = inbox_counters(consumer)
     if arm == "webhook":
-        provider = statuses["provider"]
         counters.requests = provider["dispatched"]
         counters.timeouts = provider["timeouts"]
         counters.errors = provider["connection_errors"]
-        counters.rejected = provider["refusals"]
+        counters.rejected = consumer.get("rejected_full")
         counters.request_bytes = provider.get("request_bytes")
         counters.response_bytes = provider.get("response_bytes")
         return counters
-    poller = at_end["receiver"]
     for name in ("requests", "empty_responses", "not_modified", "timeouts", "errors"):
-        setattr(counters, name, poller[name])
-    counters.request_bytes, counters.response_bytes = poller["request_bytes"], poller["response_bytes"]
+        setattr(counters, name, consumer[name])
+    counters.request_bytes, counters.response_bytes = consumer["request_bytes"], consumer["response_bytes"]
     return counters
 
 

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from loadtest.contract import now_us
 from loadtest.monitor import Monitor
-from loadtest.runner.processes import Child, CpuPlan, Crew
+from loadtest.runner.processes import Child, CpuPlan, Crew, ProcessFailed
 from loadtest.runner.progress import Progress
 
 if TYPE_CHECKING:
@@ -139,6 +140,61 @@ def wait_until(done: Callable[[], bool], limit_s: float) -> bool:
             return False
         time.sleep(DRAIN_POLL_S)
     return True
+
+
+PEAKS = frozenset({"queue_max"})
+"""Counts of /status that are peaks, so that the last one stands."""
+
+
+class WindowCounts:
+    """The servers' own counts over exactly [warm-up, duration) of the run, as the model counts.
+
+    A thread reads every /status when the window begins (unless that is the origin) and when it ends.
+    """
+
+    def __init__(self, children: Mapping[str, Child], origin_us: int, scenario: Scenario) -> None:
+        self._children = dict(children)
+        self._start_us = origin_us + round(scenario.run.warmup_s * 1e6)
+        self._end_us = origin_us + round(scenario.run.duration_s * 1e6)
+        self._before: dict[str, dict[str, Any]] = {}
+        self._after: dict[str, dict[str, Any]] = {}
+        self._error: ProcessFailed | None = None
+        self._from_origin = scenario.run.warmup_s == 0
+        self._thread = threading.Thread(target=self._watch, name="window", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        try:
+            if not self._from_origin:
+                self._before = self._statuses_at(self._start_us)
+            self._after = self._statuses_at(self._end_us)
+        except ProcessFailed as error:
+            self._error = error  # raised in result(), where somebody listens
+
+    def _statuses_at(self, instant_us: int) -> dict[str, dict[str, Any]]:
+        time.sleep(max(0.0, (instant_us - now_us()) / 1e6))
+        return {role: child.status() for role, child in self._children.items()}
+
+    def result(self) -> dict[str, dict[str, Any]]:
+        """The counts by role, once the window has ended.
+
+        Raises:
+            ProcessFailed: a server did not answer.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return {role: difference(self._before.get(role, {}), after) for role, after in self._after.items()}
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts that grew, less what they were before; peaks and words as they are after."""
+    return {
+        name: value - before.get(name, 0)
+        if isinstance(value, int | float) and not isinstance(value, bool) and name not in PEAKS
+        else value
+        for name, value in after.items()
+    }
 
 
 def idle_span(ready_us: int, origin_us: int) -> tuple[int, int] | None:

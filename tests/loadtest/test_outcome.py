@@ -1,0 +1,153 @@
+"""Protects the joining of samples, inbox and ledgers: each event counted once, under its heading."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from loadtest.inbox import LedgerRow
+from loadtest.recorder import TIMED_OUT, Samples
+from loadtest.runner.figures_of_merit import generator_metrics, latency_metrics, server_metrics
+from loadtest.runner.outcome import count, deliveries, last_visible_us, sender_counters, visible_us
+from loadtest.runner.race import differences, next_tick_us, race_records, window_counters
+from loadtest.runner.session import difference
+from sim.scenario import load_scenario
+
+ORIGIN_US = 1_000_000
+
+
+def row(index: int, visible: int | None, copies: int = 1, received: int = 5) -> LedgerRow:
+    return LedgerRow(index + 1, f"evt_r_{index}", index, "new_order", "webhook", 0, received, visible, copies)
+
+
+def five_requests() -> Samples:
+    """Acknowledged and visible; acknowledged and lost; timed out but visible; refused 503; never sent."""
+    samples = Samples.scheduled(np.arange(5), ORIGIN_US + np.arange(5) * 100_000)
+    samples.sent_us[:4] = samples.intended_us[:4] + 10
+    samples.done_us[:4] = samples.intended_us[:4] + 1000
+    samples.status[:4] = [204, 204, TIMED_OUT, 503]
+    return samples
+
+
+ROWS = [row(0, ORIGIN_US + 5_000, copies=3), row(1, None), row(2, ORIGIN_US + 250_000)]
+
+
+def test_the_ledger_puts_every_request_under_one_heading():
+    ledger = count(five_requests(), ROWS)
+    assert ledger.as_dict() == {
+        "scheduled": 5,
+        "sent": 4,
+        "unsent": 1,
+        "acknowledged": 2,
+        "failed": 2,
+        "visible": 1,
+        "lost": 1,
+        "duplicates": 2,
+        "unacknowledged_visible": 1,
+    }
+    assert ledger.mismatches() == ["1 acknowledged events never became visible"]
+
+
+def test_foreign_events_in_an_inbox_are_not_ours():
+    when, copies = visible_us([row(0, 7), row(99, 8)], 2)
+    assert when.tolist() == [7, -1]
+    assert copies.tolist() == [1, 0]
+
+
+def test_a_loads_records_follow_the_schema():
+    frame = deliveries(five_requests(), ROWS, ORIGIN_US)
+    assert frame["status"].tolist() == ["delivered", "lost", "delivered", "lost", "pending"]
+    assert frame["created"].tolist() == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+    assert frame["visible"].iloc[0] == pytest.approx(0.005)
+    assert frame["visible"].isna().tolist() == [False, True, False, True, True]
+    assert frame["attempts"].tolist() == [1, 1, 1, 1, 0]
+
+
+def test_counters_cover_the_window_only():
+    counters = sender_counters(five_requests(), {"busy_s": 0.5}, start_us=ORIGIN_US + 250_000)
+    assert (counters.requests, counters.rejected, counters.timeouts) == (1, 1, 0)
+    assert counters.receiver_busy_s == 0.5
+    assert counters.receiver_queue_max is None
+
+
+def test_the_servers_work_ends_with_the_last_visible_event_or_the_run():
+    assert last_visible_us(ROWS, 0) == ORIGIN_US + 250_000
+    assert last_visible_us(ROWS, ORIGIN_US + 900_000) == ORIGIN_US + 900_000
+    assert last_visible_us([], 3) == 3
+
+
+def test_a_races_records_tell_delivered_lost_and_pending_apart():
+    intended = ORIGIN_US + np.arange(4) * 100_000
+    provider = [
+        {"index": "0", "first_attempt_us": str(ORIGIN_US + 7), "attempts": "2", "outcome": "acknowledged"},
+        {"index": "1", "first_attempt_us": str(ORIGIN_US + 8), "attempts": "6", "outcome": "failed"},
+        {"index": "2", "first_attempt_us": "-1", "attempts": "0", "outcome": "pending"},
+        # Given up by the sender, yet a copy was stored: it is delivered.
+        {"index": "3", "first_attempt_us": str(ORIGIN_US + 9), "attempts": "6", "outcome": "failed"},
+    ]
+    rows = [row(0, ORIGIN_US + 20), row(3, ORIGIN_US + 400_000, copies=2)]
+    frame = race_records("webhook", intended, rows, provider, ORIGIN_US)
+    assert frame["status"].tolist() == ["delivered", "lost", "pending", "delivered"]
+    assert frame["attempts"].tolist() == [2, 6, 0, 6]
+    assert math.isnan(frame["first_attempt"].iloc[2])
+    polled = race_records(
+        "polling", intended, [row(1, ORIGIN_US + 50, received=ORIGIN_US + 40)], [], ORIGIN_US
+    )
+    assert polled["status"].tolist() == ["pending", "delivered", "pending", "pending"]
+    assert polled["first_attempt"].iloc[1] == pytest.approx(40e-6)
+    assert polled["via"].iloc[0] == "poll"
+
+
+def test_window_counts_are_differences_and_peaks_stay():
+    before = {"requests": 3, "busy_s": 0.5, "queue_max": 4, "role": "poller", "polling": True}
+    after = {"requests": 10, "busy_s": 0.75, "queue_max": 6, "role": "poller", "polling": True, "errors": 1}
+    assert difference(before, after) == {
+        "requests": 7,
+        "busy_s": 0.25,
+        "queue_max": 6,
+        "role": "poller",
+        "polling": True,
+        "errors": 1,
+    }
+
+
+def test_what_the_servers_do_not_count_stays_unknown():
+    provider = {"dispatched": 9, "timeouts": 1, "connection_errors": 2}
+    counters = window_counters(
+        "webhook", {"receiver": {"rejected_full": 3, "queue_max": 5}, "provider": provider}
+    )
+    assert (counters.requests, counters.timeouts, counters.errors, counters.rejected) == (9, 1, 2, 3)
+    assert counters.request_bytes is None
+    assert counters.connections_peak is None
+
+
+@pytest.mark.parametrize(("after_s", "tick"), [(0.0, 0), (0.1, 1), (2.0, 1), (2.1, 2), (7.9, 4)])
+def test_the_next_tick_is_the_models(after_s, tick, monkeypatch):
+    monkeypatch.setattr("sim.engine.poll_phase_s", lambda scenario, seed: 0.05)
+    scenario = load_scenario("shop-orders").with_values(**{"polling.interval_s": 2.0})
+    got = next_tick_us(scenario, 1, ORIGIN_US, ORIGIN_US + round(after_s * 1e6))
+    assert got == ORIGIN_US + 50_000 + tick * 2_000_000
+
+
+def test_latency_names_and_nothing_of_nothing():
+    metrics = latency_metrics(np.array([1000, 3000]), "uncorrected_latency")
+    assert metrics["uncorrected_latency_p50_s"] == pytest.approx(0.002)
+    assert metrics["uncorrected_latency_max_s"] == pytest.approx(0.003)
+    assert all(math.isnan(value) for value in latency_metrics(np.array([], dtype=np.int64)).values())
+
+
+def test_generator_ratios_share_one_denominator():
+    metrics = generator_metrics(five_requests(), ORIGIN_US, duration_s=0.5)
+    assert metrics["rejected_ratio"] == metrics["timeout_ratio"] == 0.25
+    assert metrics["error_ratio"] == 0.0
+    assert metrics["achieved_rate_per_s"] == pytest.approx(2 / 0.5)
+
+
+def test_an_unread_server_has_no_figures():
+    assert server_metrics({"receiver": None}, 100) == {}
+
+
+def test_one_arm_has_no_differences():
+    assert differences([], ["webhook"]) is None

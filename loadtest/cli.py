@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, rich_markup_mode=None)
 
-ScenarioArgument = Annotated[str, typer.Argument(help="a preset's name or a TOML file", show_default=False)]
+ScenarioArgument = Annotated[
+    str, typer.Argument(help="a preset's name or a TOML file", metavar="SCENARIO", show_default=False)
+]
 DurationOption = Annotated[
     float | None,
     typer.Option("--duration", metavar="S", help="seconds (default: the scenario's, at most 30)"),
@@ -33,9 +35,13 @@ ThresholdOption = Annotated[
     list[str] | None,
     typer.Option("--threshold", metavar="METRIC<X", help="exit with 4 if missed, e.g. 'latency_p99_s<0.25'"),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="fixes events, service times and poll phases")]
-PoolOption = Annotated[int, typer.Option("--pool", min=1, help="requests in flight at most")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="parent of the run folder (default: results)")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, metavar="N", help="fixes events, service times and poll phases")
+]
+PoolOption = Annotated[int, typer.Option("--pool", min=1, metavar="N", help="requests in flight at most")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="parent of the run folder (default: results)")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
 FiguresOption = Annotated[
     bool, typer.Option("--figures/--no-figures", help="draw figures into the run folder")
@@ -46,7 +52,8 @@ FiguresOption = Annotated[
 def load_command(
     scenario: ScenarioArgument,
     arms: Annotated[
-        list[str] | None, typer.Option("-a", "--arm", help="webhook (default) or polling; may be repeated")
+        list[str] | None,
+        typer.Option("-a", "--arm", metavar="ARM", help="webhook (default) or polling; may be repeated"),
     ] = None,
     duration: DurationOption = None,
     rate: RateOption = None,
@@ -92,9 +99,11 @@ def race_command(
     scenario: ScenarioArgument,
     arms: Annotated[
         list[str] | None,
-        typer.Option("-a", "--arm", help="webhook, polling (default: both); may be repeated"),
+        typer.Option("-a", "--arm", metavar="ARM", help="webhook, polling (default: both); may be repeated"),
     ] = None,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="repetitions; two or more give intervals")] = 1,
+    runs: Annotated[
+        int, typer.Option("--runs", min=1, metavar="N", help="repetitions; two or more give intervals")
+    ] = 1,
     duration: DurationOption = None,
     rate: RateOption = None,
     thresholds: ThresholdOption = None,

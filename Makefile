@@ -26,6 +26,7 @@ bench: .venv/.installed
 	$(BIN)/python -m loadtest.benchmark_receiver
 	$(BIN)/python -m loadtest.benchmark_generator
 
+# Re-executes every lesson; the .py is the source, the .ipynb beside it is written from it.
 notebooks: .venv/.installed-dev
 	$(BIN)/jupytext --to ipynb --execute notebooks/*.py
 

@@ -90,7 +90,7 @@ def run_simulation(
     from sim.engine import check, expected_deliveries, is_compiled, simulate
     from sim.randomness import replication_seed
     from sim.results import RunFolder
-    from sim.terminal import note, progress
+    from sim.terminal import note, progress, warn
 
     chosen = check(mechanisms, engine, seed, replications)
     if chosen == "fast" and not is_compiled(mechanisms):
@@ -113,7 +113,7 @@ def run_simulation(
         if keep:
             run.save_records(outcome.records)
         else:
-            note(f"more than {MAX_RECORDS_KEPT:,} deliveries: the run folder holds metrics, not records")
+            warn(f"more than {MAX_RECORDS_KEPT:,} deliveries: the run folder holds metrics, not records")
         run.note(engine=engine, seed=seed, replications=replications, records_kept=keep)
     return outcome, run.path
 

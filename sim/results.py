@@ -33,6 +33,7 @@ from sim.scenario import Scenario, TraceWorkload, scenario_from
 SCHEMA_VERSION = 1
 DOCUMENT = "run.json"
 DEFAULT_OUT = Path("results")
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 
 RECORD_SCHEMA = pa.schema(
     [
@@ -278,6 +279,20 @@ def read_run(path: str | Path) -> Run:
                 f"{folder}: {name} has changed since the run (its SHA-256 differs from run.json's)"
             )
     return Run(folder, document)
+
+
+def reference_run(name: str) -> Run:
+    """The newest run called `name` that is committed under results/reference/, verified.
+
+    Raises:
+        InputError: there is none, or a file of it has changed.
+    """
+    runs = [read_run(path.parent) for path in sorted(REFERENCE.glob(f"*/{DOCUMENT}"))]
+    named = [run for run in runs if run.document["name"] == name]
+    if not named:
+        known = ", ".join(sorted({str(run.document["name"]) for run in runs}))
+        raise InputError(f"{REFERENCE} has no run called {name!r}; it has {known or 'none'}")
+    return named[-1]
 
 
 def _read_document(folder: Path) -> dict[str, Any]:

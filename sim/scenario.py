@@ -50,7 +50,8 @@ class TraceWorkload(Spec):
     """The recorded times in one column of a CSV or JSON-lines file, replayed `speedup` times faster.
 
     The first row happens at 0. `order` and `duplicates` say what to do with rows that go back in
-    time or repeat one: by default both are errors that name the line.
+    time or repeat one: by default both are errors that name the line. `unit` is that of epoch numbers;
+    left out, it follows from their magnitude.
     """
 
     kind: Literal["trace"]
@@ -59,6 +60,7 @@ class TraceWorkload(Spec):
     speedup: Positive = 1.0
     order: Literal["strict", "sort"] = "strict"
     duplicates: Literal["error", "keep"] = "error"
+    unit: Literal["s", "ms", "us", "ns"] | None = None
     payload_bytes: Annotated[int, Field(ge=0)] = 1000
 
     @field_validator("path")

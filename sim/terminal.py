@@ -8,7 +8,13 @@ from contextlib import contextmanager
 
 
 def note(text: str) -> None:
-    """One line on standard error, for a person; standard output stays clean."""
+    """One line of what is going on, on standard error; silent when that is not a terminal."""
+    if sys.stderr.isatty():
+        warn(text)
+
+
+def warn(text: str) -> None:
+    """One line that must not be missed, on standard error; standard output stays clean."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is where notes are printed
 
 

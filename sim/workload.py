@@ -50,7 +50,13 @@ def _periodic(workload: PeriodicWorkload, duration_s: float, seed: int) -> NDArr
 def _trace(workload: TraceWorkload, duration_s: float) -> NDArray[np.float64]:
     from sim.traces import read_trace  # noqa: PLC0415 - only traces need the reader
 
-    trace = read_trace(workload.path, workload.column, order=workload.order, duplicates=workload.duplicates)
+    trace = read_trace(
+        workload.path,
+        workload.column,
+        order=workload.order,
+        duplicates=workload.duplicates,
+        unit=workload.unit,
+    )
     times = trace.times_s / workload.speedup
     if times[-1] >= duration_s:
         beyond = int(np.count_nonzero(times >= duration_s))

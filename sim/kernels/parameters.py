@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sim.compiled import jit
 from sim.distributions import Distribution, compile_distribution
 from sim.policies import (
     NEVER,
@@ -34,6 +35,12 @@ class World(NamedTuple):
     receiver_workers: int
     receiver_service: Distribution
     outages: Outages
+
+
+@jit
+def in_window(world: World, time_s: float) -> bool:
+    """Whether counters count what happens at `time_s`."""
+    return world.window_start_s <= time_s < world.window_end_s
 
 
 class Push(NamedTuple):

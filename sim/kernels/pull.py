@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sim.compiled import jit
 from sim.distributions import sample
 from sim.happenings import Happening
-from sim.kernels.parameters import Pull, World
+from sim.kernels.parameters import Pull, World, in_window
 from sim.kernels.servers import idle_now, idle_servers, no_jobs, serve, waiting_now
 from sim.policies import (
     FIXED_RATE,
@@ -61,11 +61,6 @@ _TIMEOUT = int(Happening.TIMEOUT)
 _REQUEST_ARRIVAL = int(Happening.REQUEST_ARRIVAL)
 _TICK = int(Happening.TICK)
 _DELIVERED, _LOST = int(Status.DELIVERED), int(Status.LOST)
-
-
-@jit
-def _in_window(world: World, time_s: float) -> bool:
-    return world.window_start_s <= time_s < world.window_end_s
 
 
 @jit
@@ -122,7 +117,7 @@ def fetch(
 
     while len(heap) > 0 and heap[0][0] < world.world_end_s:
         now, kind, s, number, sent_cursor, sent_s = heappop(heap)
-        counted = _in_window(world, now)
+        counted = in_window(world, now)
         sends = False
         cycle_over = False
 
@@ -160,7 +155,7 @@ def fetch(
                         if not first_attempt[s, event] <= sent_s:
                             first_attempt[s, event] = sent_s
                 carried = end - first
-            if _in_window(world, leaves):
+            if in_window(world, leaves):
                 counts[RESPONSE_BYTES] += world.response_header_bytes + carried * world.payload_bytes
             if in_time:
                 transit_s = sample(world.one_way, world.seed, Stream.POLL_RESPONSE_TRANSIT, s, number)
@@ -252,7 +247,7 @@ def take_in(
             idle -= 1
         else:
             waiting += 1
-        if _in_window(world, now):
+        if in_window(world, now):
             counts[RECEIVER_QUEUE_MAX] = max(counts[RECEIVER_QUEUE_MAX], waiting)
         copies[event] = 1
         entity = delivery_entity(subscriber, event)

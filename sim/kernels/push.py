@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sim.compiled import jit
 from sim.distributions import sample
 from sim.happenings import Happening
-from sim.kernels.parameters import Push, World
+from sim.kernels.parameters import Push, World, in_window
 from sim.kernels.servers import idle_servers, no_jobs, serve, waiting_now
 from sim.policies import BLACK_HOLE, REFUSE, UP, outage_at, retry_delay
 from sim.randomness import Stream, delivery_entity, uniform
@@ -42,11 +42,6 @@ _DELIVERED, _LOST, _PENDING = int(Status.DELIVERED), int(Status.LOST), int(Statu
 _NOTHING, _ACKNOWLEDGED, _REFUSED, _ERROR, _FULL, _LATE = range(6)
 
 _Happening = tuple[float, int, int, int, int]  # time, kind, event, attempt, what is heard
-
-
-@jit
-def _in_window(world: World, time_s: float) -> bool:
-    return world.window_start_s <= time_s < world.window_end_s
 
 
 @jit
@@ -90,7 +85,7 @@ def _arrive(
     door = outage_at(world.outages, now)
     if door == BLACK_HOLE:
         return _NOTHING, now
-    counted = _in_window(world, now)
+    counted = in_window(world, now)
     if door != UP:
         counts[ERRORS] += counted
         return (_REFUSED if door == REFUSE else _ERROR), now
@@ -146,7 +141,7 @@ def push_to_subscriber(
             now, kind, event, attempt, heard = heappop(heap)
         else:
             break
-        counted = _in_window(world, now)
+        counted = in_window(world, now)
 
         if kind == _ATTEMPT_READY:
             ready[(ready_first + ready_count) % n_events] = event
@@ -157,7 +152,7 @@ def push_to_subscriber(
             heard, leaves = _arrive(
                 world, push, subscriber, event, now, free, starts, visible, copies, counts, integrals
             )
-            if heard not in (_NOTHING, _REFUSED) and _in_window(world, leaves):
+            if heard not in (_NOTHING, _REFUSED) and in_window(world, leaves):
                 counts[RESPONSE_BYTES] += world.response_header_bytes
             if late:
                 continue

@@ -136,8 +136,8 @@ def test_a_race_pairs_the_same_events(tmp_path):
         assert run.records["created"].to_numpy() == pytest.approx(expected, abs=1e-6)
         assert run.metrics["provider_cpu_s_per_1k"] > 0
         assert run.metrics["receiver_cpu_s_per_1k"] > 0
-    # A polled event cannot be visible before the model's tick after its creation; but the poll of a tick may
-    # leave late on a busy machine, and then find an event created a little (here at most 0.2 s) after that tick.
+    # A polled event cannot be visible before the model's tick after its creation; but a tick's poll may leave
+    # late on a busy machine, and then find an event created a little (here at most 0.2 s) after that tick.
     created, visible = (polling.records[name].to_numpy() for name in ("created", "visible"))
     phase = poll_phase_s(result.scenario, seed)
     ticks = phase + 0.5 * ((created - 0.2 - phase) // 0.5 + 1)

@@ -1,4 +1,4 @@
-"""The mechanisms compiled: the draws, records and counters of the SimPy models, hundreds of times faster.
+"""The mechanisms compiled: the draws, records and counters of the SimPy models, many times faster.
 
 How they work. The reference models (`sim.mechanisms`) say what happens; here the same happenings are
 plain tuples ``(time, kind, subscriber, number, …)`` on one heap, popped in the documented order

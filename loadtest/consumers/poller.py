@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ import aiohttp
 
 from loadtest.asgi import Application
 from loadtest.contract import MalformedEvent, compact_json, envelope_of, now_us, parse_json
+from loadtest.http_bytes import exchange_bytes
 from loadtest.inbox import Arrival, Inbox, InboxUnavailable
 
 log = logging.getLogger("hookbench.poller")
@@ -110,7 +110,9 @@ class Poller:
         ) as response:
             body = await response.read()
         received_us = now_us()
-        self._count_bytes(response, len(body))
+        request_bytes, response_bytes = exchange_bytes(response, 0, len(body))
+        self.counts["request_bytes"] += request_bytes
+        self.counts["response_bytes"] += response_bytes
         if response.status == 304:
             self.counts["not_modified"] += 1
             self.counts["empty_responses"] += 1
@@ -128,15 +130,6 @@ class Poller:
             self._cursor = cursor
         self._etag = response.headers.get("etag")
         return len(arrivals)
-
-    def _count_bytes(self, response: aiohttp.ClientResponse, body_bytes: int) -> None:
-        request = response.request_info
-        line = len(f"{request.method} {request.url.raw_path_qs} HTTP/1.1\r\n")
-        self.counts["request_bytes"] += line + _header_bytes(
-            [(name.encode(), value.encode()) for name, value in request.headers.items()]
-        )
-        status_line = len(f"HTTP/1.1 {response.status} {response.reason}\r\n")
-        self.counts["response_bytes"] += status_line + _header_bytes(response.raw_headers) + body_bytes
 
 
 class PollerApp(Application):
@@ -202,10 +195,6 @@ def parse_page(body: bytes, received_us: int) -> tuple[str, list[Arrival]]:
                 Arrival(envelope_of(event), compact_json(event), "poll", received_us) for event in events
             ]
     raise MalformedEvent('the answer is not {"events": [...], "cursor": "..."}')
-
-
-def _header_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) + len(": \r\n") for name, value in headers) + len("\r\n")
 
 
 def _report_crash(task: asyncio.Task[None]) -> None:

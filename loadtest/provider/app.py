@@ -117,6 +117,8 @@ class ProviderApp(Application):
             "timeouts": sum(e.timeouts for e in endpoints),
             "connection_errors": sum(e.connection_errors for e in endpoints),
             "refusals": sum(e.refusals for e in endpoints),
+            "request_bytes": sum(e.request_bytes for e in endpoints),
+            "response_bytes": sum(e.response_bytes for e in endpoints),
         }
 
     def _signer(self, secret: str | None) -> StandardWebhooks:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import aiohttp
 
 from loadtest.contract import loopback_url, now_us
+from loadtest.http_bytes import exchange_bytes
 from loadtest.provider.feed import Published
 from loadtest.provider.retry import RetryPolicy, require_number, require_table, retry_after_s, retry_delay_s
 from loadtest.signatures import StandardWebhooks
@@ -90,6 +91,7 @@ class Endpoint:
         deliveries: every event ever handed over, in order; the ledger.
         attempts, acknowledged, failed, in_flight, backing_off, timeouts, connection_errors, refusals:
             counts, `refusals` being answers other than 2xx.
+        request_bytes, response_bytes: of answered attempts, headers and bodies.
     """
 
     url: str
@@ -104,6 +106,8 @@ class Endpoint:
     timeouts: int = 0
     connection_errors: int = 0
     refusals: int = 0
+    request_bytes: int = 0
+    response_bytes: int = 0
     _ready: list[tuple[int, int, int, Delivery]] = field(default_factory=list)
     _timers: dict[int, asyncio.TimerHandle] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -188,11 +192,14 @@ class Endpoint:
                 # aiohttp would round a timeout above ceil_threshold up to a whole second.
                 timeout=aiohttp.ClientTimeout(total=self.policy.timeout_s, ceil_threshold=float("inf")),
             ) as response:
-                await response.read()
+                body = await response.read()
         except TimeoutError:
             return Answer("timeout")
         except (aiohttp.ClientError, OSError):
             return Answer("connection")
+        request_bytes, response_bytes = exchange_bytes(response, len(published.payload), len(body))
+        self.request_bytes += request_bytes
+        self.response_bytes += response_bytes
         if 200 <= response.status < 300:
             return Answer("ok")
         return Answer("status", retry_after_s(response.headers.get("retry-after"), time.time()))

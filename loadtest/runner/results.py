@@ -129,7 +129,7 @@ class LoadResult:
         return {
             "schema_version": SCHEMA_VERSION,
             "command": self.command,
-            "scenario": self.scenario.name,
+            "scenario": self.scenario.model_dump(mode="json"),
             "seed": self.seed,
             "engine": None,
             "replications": max(len(self.of(arm)) for arm in self.arms),
@@ -141,7 +141,7 @@ class LoadResult:
             "ledger": {arm: self.ledger(arm) for arm in self.arms},
             "void": self.void,
             "thresholds": [result.__dict__ for result in self.thresholds],
-            "path": str(self.path),
+            "run": str(self.path),
         }
 
     def summary(self) -> pd.DataFrame:

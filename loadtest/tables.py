@@ -45,10 +45,11 @@ MEANING = {
 def show(result: LoadResult, console: Console | None = None) -> None:
     """Print one column an arm, the ledger, what was unlike the model, and where the run folder is."""
     console = console or Console()
-    title = f"{result.command} {result.scenario.name}: {MEANING[result.command]}"
+    title = f"{result.command} {result.scenario.name}"
     by_arm = {arm: result.metrics(arm) for arm in result.arms}
     measured = [metric for metric in METRICS if any(metric in metrics for metrics in by_arm.values())]
     console.print(metrics_table(f"VOID: {title}" if result.void else title, by_arm, measured))
+    console.print(MEANING[result.command], style="italic")
     console.print(_ledger(result))
     unlike = dict.fromkeys(note for run in result.runs for note in run.notes.get("unlike_the_model", ()))
     if unlike:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Reproducible, and never a matter of how fast the machine is.
+settings.register_profile("hookbench", deadline=None, derandomize=True)
+settings.load_profile("hookbench")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sim.compiled import jit
 from sim.distributions import Distribution, compile_distribution
+from sim.kernels.borrowed import borrowed
 from sim.policies import (
     NEVER,
     Outages,
@@ -38,6 +39,32 @@ class World(NamedTuple):
 
 
 @jit
+def _borrowed_distribution(distribution: Distribution) -> Distribution:
+    return Distribution(distribution.kind, distribution.a, distribution.b, borrowed(distribution.table))
+
+
+@jit
+def borrowed_world(world: World) -> World:
+    """The same world, its arrays without owners (`sim.kernels.borrowed`)."""
+    outages = world.outages
+    return World(
+        world.seed,
+        world.window_start_s,
+        world.window_end_s,
+        world.world_end_s,
+        _borrowed_distribution(world.one_way),
+        world.request_loss,
+        world.response_loss,
+        world.request_header_bytes,
+        world.response_header_bytes,
+        world.payload_bytes,
+        world.receiver_workers,
+        _borrowed_distribution(world.receiver_service),
+        Outages(borrowed(outages.start_s), borrowed(outages.end_s), borrowed(outages.kind)),
+    )
+
+
+@jit
 def in_window(world: World, time_s: float) -> bool:
     """Whether counters count what happens at `time_s`."""
     return world.window_start_s <= time_s < world.window_end_s
@@ -52,6 +79,29 @@ class Push(NamedTuple):
     on_receipt: bool
     queue_limit: int
     retry_after_s: float
+
+
+@jit
+def borrowed_push(push: Push) -> Push:
+    """The same parameters, their arrays without owners."""
+    retry = push.retry
+    return Push(
+        push.timeout_s,
+        push.max_in_flight,
+        RetryPolicy(
+            retry.kind,
+            retry.base_s,
+            retry.factor,
+            retry.cap_s,
+            borrowed(retry.gaps_s),
+            retry.jitter,
+            retry.attempts_allowed,
+            retry.max_duration_s,
+        ),
+        push.on_receipt,
+        push.queue_limit,
+        push.retry_after_s,
+    )
 
 
 class Pull(NamedTuple):

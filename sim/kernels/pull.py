@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from sim.compiled import jit
 from sim.distributions import sample
 from sim.happenings import Happening
-from sim.kernels.parameters import Pull, World, in_window
-from sim.kernels.servers import idle_now, idle_servers, no_jobs, serve, waiting_now
+from sim.kernels.borrowed import borrowed, hold
+from sim.kernels.parameters import Pull, World, borrowed_world, in_window
+from sim.kernels.servers import empty_queue, idle_now, idle_servers, serve, waiting_now, with_room
 from sim.policies import (
     FIXED_RATE,
     UP,
@@ -96,7 +97,7 @@ def fetch(
     schedule = pull.schedule
     heap = [(0.0, 0, 0, 0, 0, 0.0) for _ in range(0)]
     free = idle_servers(pull.api_workers)
-    starts = no_jobs()
+    starts, ring = empty_queue()
     phase_s = np.empty(subscribers, dtype=np.float64)
     started_s = np.zeros(subscribers, dtype=np.float64)
     wake = np.zeros(subscribers, dtype=np.int64)
@@ -141,10 +142,11 @@ def fetch(
                 counts[REJECTED] += counted
             else:
                 used[s] += 1
-                waiting = waiting_now(starts, now)
+                waiting = waiting_now(starts, ring, now)
                 service_s = sample(pull.api_service, world.seed, Stream.API_SERVICE, s, number)
+                starts = with_room(starts, ring)
                 start, leaves = serve(
-                    free, starts, now, service_s, world.window_start_s, world.window_end_s, integrals
+                    free, starts, ring, now, service_s, world.window_start_s, world.window_end_s, integrals
                 )
                 if counted:
                     counts[PROVIDER_QUEUE_MAX] = max(counts[PROVIDER_QUEUE_MAX], waiting + (start > now))
@@ -234,7 +236,30 @@ def take_in(
 ) -> None:
     """Serve what one poller fetched; fills arrays of shape (n_events,). `integrals` are the receiver's."""
     free = idle_servers(world.receiver_workers)
-    starts = no_jobs()
+    starts, ring = empty_queue()
+    _serve_pages(
+        borrowed_world(world), subscriber, borrowed(fetched), borrowed(opens_page), borrowed(visible),
+        borrowed(copies), borrowed(status), borrowed(counts), borrowed(integrals), borrowed(free),
+        borrowed(starts), borrowed(ring),
+    )  # fmt: skip
+    hold(free, starts, ring)
+
+
+@jit
+def _serve_pages(
+    world: World,
+    subscriber: int,
+    fetched: NDArray[np.float64],
+    opens_page: NDArray[np.bool_],
+    visible: NDArray[np.float64],
+    copies: NDArray[np.int32],
+    status: NDArray[np.int8],
+    counts: NDArray[np.int64],
+    integrals: NDArray[np.float64],
+    free: NDArray[np.float64],
+    starts: NDArray[np.float64],
+    ring: NDArray[np.int64],
+) -> None:
     idle, waiting = 0, 0
     for event in range(len(fetched)):
         now = fetched[event]
@@ -242,7 +267,7 @@ def take_in(
             continue
         if opens_page[event]:
             # The events of one response join before any of them can end, even if service takes no time.
-            idle, waiting = idle_now(free, now), waiting_now(starts, now)
+            idle, waiting = idle_now(free, now), waiting_now(starts, ring, now)
         if idle > 0:
             idle -= 1
         else:
@@ -252,7 +277,10 @@ def take_in(
         copies[event] = 1
         entity = delivery_entity(subscriber, event)
         service_s = sample(world.receiver_service, world.seed, Stream.SERVICE, entity, 0)
-        _, end = serve(free, starts, now, service_s, world.window_start_s, world.window_end_s, integrals)
+        starts = with_room(starts, ring)
+        _, end = serve(
+            free, starts, ring, now, service_s, world.window_start_s, world.window_end_s, integrals
+        )
         if end < world.world_end_s:
             visible[event] = end
             status[event] = _DELIVERED

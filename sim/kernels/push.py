@@ -5,16 +5,17 @@ Subscribers share nothing when events are pushed, so each is a world of its own.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.compiled import jit
 from sim.distributions import sample
 from sim.happenings import Happening
-from sim.kernels.parameters import Push, World, in_window
-from sim.kernels.servers import idle_servers, no_jobs, serve, waiting_now
+from sim.kernels import agenda
+from sim.kernels.agenda import pack, unpack
+from sim.kernels.borrowed import borrowed, hold
+from sim.kernels.parameters import Push, World, borrowed_push, borrowed_world, in_window
+from sim.kernels.servers import empty_queue, idle_servers, serve, waiting_now, with_room
 from sim.policies import BLACK_HOLE, REFUSE, UP, outage_at, retry_delay
 from sim.randomness import Stream, delivery_entity, uniform
 from sim.records import Status
@@ -38,33 +39,10 @@ _ATTEMPT_READY = int(Happening.ATTEMPT_READY)
 _REQUEST_ARRIVAL = int(Happening.REQUEST_ARRIVAL)
 _DELIVERED, _LOST, _PENDING = int(Status.DELIVERED), int(Status.LOST), int(Status.PENDING)
 
-# What a sender hears, in the last place of a happening; a request that arrives after its sender left is LATE.
+# What a sender hears, the code of a happening's key; a request that arrives after its sender left is LATE.
 _NOTHING, _ACKNOWLEDGED, _REFUSED, _ERROR, _FULL, _LATE = range(6)
 
-_Happening = tuple[float, int, int, int, int]  # time, kind, event, attempt, what is heard
-
-
-@jit
-def _send(
-    world: World,
-    push: Push,
-    subscriber: int,
-    event: int,
-    attempt: int,
-    now: float,
-    heap: list[_Happening],
-) -> None:
-    """Schedule the request's arrival, and the timeout if nothing can be heard before it."""
-    entity = delivery_entity(subscriber, event)
-    deadline = now + push.timeout_s
-    heard = _NOTHING
-    arrives = uniform(world.seed, Stream.REQUEST_LOSS, entity, attempt) >= world.request_loss
-    if arrives:
-        arrival = now + sample(world.one_way, world.seed, Stream.REQUEST_TRANSIT, entity, attempt)
-        heard = _LATE if arrival >= deadline else _NOTHING
-        heappush(heap, (arrival, _REQUEST_ARRIVAL, event, attempt, heard))
-    if not arrives or heard == _LATE:
-        heappush(heap, (deadline, _TIMEOUT, event, attempt, _NOTHING))
+_ADDED_AT_MOST = 4  # happenings in one step: a back-off's end, and a request with its timeout
 
 
 @jit
@@ -75,7 +53,8 @@ def _arrive(
     event: int,
     now: float,
     free: NDArray[np.float64],
-    starts: list[float],
+    starts: NDArray[np.float64],
+    ring: NDArray[np.int64],
     visible: NDArray[np.float64],
     copies: NDArray[np.int32],
     counts: NDArray[np.int64],
@@ -89,14 +68,16 @@ def _arrive(
     if door != UP:
         counts[ERRORS] += counted
         return (_REFUSED if door == REFUSE else _ERROR), now
-    waiting = waiting_now(starts, now)
+    waiting = waiting_now(starts, ring, now)
     if free[0] > now and waiting >= push.queue_limit:
         counts[REJECTED] += counted
         return _FULL, now
     entity = delivery_entity(subscriber, event)
     service_s = sample(world.receiver_service, world.seed, Stream.SERVICE, entity, copies[event])
     copies[event] += 1
-    start, end = serve(free, starts, now, service_s, world.window_start_s, world.window_end_s, integrals)
+    start, end = serve(
+        free, starts, ring, now, service_s, world.window_start_s, world.window_end_s, integrals
+    )
     if counted:
         counts[QUEUE_MAX] = max(counts[QUEUE_MAX], waiting + (start > now))
     if end < world.world_end_s and not visible[event] <= end:
@@ -120,25 +101,67 @@ def push_to_subscriber(
 ) -> None:
     """Push every event to one subscriber until the world ends; fills the arrays of shape (n_events,)."""
     n_events = len(created)
-    heap = [(0.0, 0, 0, 0, 0) for _ in range(0)]
     free = idle_servers(world.receiver_workers)
-    starts = no_jobs()
+    starts, ring = empty_queue()
+    times, keys = np.empty(64, dtype=np.float64), np.empty(64, dtype=np.int64)
     deadline = np.empty(n_events, dtype=np.float64)
     waited_s = np.full(n_events, push.retry.base_s)
     gave_up = np.zeros(n_events, dtype=np.bool_)
-    ready = np.empty(n_events, dtype=np.int64)  # a ring: an event is ready at most once at a time
+    ready = np.empty(n_events, dtype=np.int64)
+    _run(
+        borrowed_world(world), borrowed_push(push), borrowed(created), subscriber,
+        borrowed(first_attempt), borrowed(visible), borrowed(attempts), borrowed(copies), borrowed(status),
+        borrowed(counts), borrowed(integrals), borrowed(free), borrowed(starts), borrowed(ring),
+        borrowed(times), borrowed(keys), borrowed(deadline), borrowed(waited_s), borrowed(gave_up),
+        borrowed(ready),
+    )  # fmt: skip
+    hold(free, starts, ring, times, keys, deadline, waited_s, gave_up, ready)
+
+
+@jit
+def _run(
+    world: World,
+    push: Push,
+    created: NDArray[np.float64],
+    subscriber: int,
+    first_attempt: NDArray[np.float64],
+    visible: NDArray[np.float64],
+    attempts: NDArray[np.int32],
+    copies: NDArray[np.int32],
+    status: NDArray[np.int8],
+    counts: NDArray[np.int64],
+    integrals: NDArray[np.float64],
+    free: NDArray[np.float64],
+    starts: NDArray[np.float64],
+    ring: NDArray[np.int64],
+    times: NDArray[np.float64],
+    keys: NDArray[np.int64],
+    deadline: NDArray[np.float64],
+    waited_s: NDArray[np.float64],
+    gave_up: NDArray[np.bool_],
+    ready: NDArray[np.int64],
+) -> None:
+    """The world of one subscriber. `ready` is a ring: an event is ready at most once at a time."""
+    n_events = len(created)
+    size = 0
     ready_first, ready_count = 0, 0
     in_flight, open_connections = 0, 0
     next_event = 0
 
     while True:
+        if size + _ADDED_AT_MOST > len(times):
+            times, keys = agenda.grown(times, keys)
         if next_event < n_events and (
-            len(heap) == 0 or (created[next_event], _ATTEMPT_READY, next_event, 1, 0) < heap[0]
+            size == 0
+            or created[next_event] < times[0]
+            or (created[next_event] == times[0] and pack(_ATTEMPT_READY, next_event, 1, _NOTHING) < keys[0])
         ):
-            now, kind, event, attempt, heard = created[next_event], _ATTEMPT_READY, next_event, 1, 0
+            now, kind, event, attempt, heard = created[next_event], _ATTEMPT_READY, next_event, 1, _NOTHING
             next_event += 1
-        elif len(heap) > 0 and heap[0][0] < world.world_end_s:
-            now, kind, event, attempt, heard = heappop(heap)
+        elif size > 0 and times[0] < world.world_end_s:
+            now = times[0]
+            kind, event, attempt, heard = unpack(keys[0])
+            size = agenda.drop_first(times, keys, size)
         else:
             break
         counted = in_window(world, now)
@@ -149,8 +172,9 @@ def push_to_subscriber(
 
         elif kind == _REQUEST_ARRIVAL:
             late = heard == _LATE
+            starts = with_room(starts, ring)
             heard, leaves = _arrive(
-                world, push, subscriber, event, now, free, starts, visible, copies, counts, integrals
+                world, push, subscriber, event, now, free, starts, ring, visible, copies, counts, integrals
             )
             if heard not in (_NOTHING, _REFUSED) and in_window(world, leaves):
                 counts[RESPONSE_BYTES] += world.response_header_bytes
@@ -160,9 +184,10 @@ def push_to_subscriber(
             back = leaves + sample(world.one_way, world.seed, Stream.RESPONSE_TRANSIT, entity, attempt)
             comes_back = uniform(world.seed, Stream.RESPONSE_LOSS, entity, attempt) >= world.response_loss
             if heard != _NOTHING and comes_back and back <= deadline[event]:
-                heappush(heap, (back, _RESPONSE_ARRIVAL, event, attempt, heard))
+                size = agenda.add(times, keys, size, back, pack(_RESPONSE_ARRIVAL, event, attempt, heard))
             else:
-                heappush(heap, (deadline[event], _TIMEOUT, event, attempt, _NOTHING))
+                key = pack(_TIMEOUT, event, attempt, _NOTHING)
+                size = agenda.add(times, keys, size, deadline[event], key)
             continue
 
         else:
@@ -179,7 +204,8 @@ def push_to_subscriber(
                     ready_s = now + max(waited_s[event], push.retry_after_s if heard == _FULL else 0.0)
                     if not ready_s - created[event] > push.retry.max_duration_s:
                         gave_up[event] = False
-                        heappush(heap, (ready_s, _ATTEMPT_READY, event, attempt + 1, _NOTHING))
+                        key = pack(_ATTEMPT_READY, event, attempt + 1, _NOTHING)
+                        size = agenda.add(times, keys, size, ready_s, key)
 
         while ready_count > 0 and in_flight < push.max_in_flight:
             event = ready[ready_first]
@@ -198,13 +224,22 @@ def push_to_subscriber(
                 counts[PEAK] = max(counts[PEAK], open_connections)
                 counts[REQUESTS] += 1
                 counts[REQUEST_BYTES] += world.request_header_bytes + world.payload_bytes
-            _send(world, push, subscriber, event, attempt, now, heap)
+            entity = delivery_entity(subscriber, event)
+            arrival = deadline[event]
+            if uniform(world.seed, Stream.REQUEST_LOSS, entity, attempt) >= world.request_loss:
+                arrival = now + sample(world.one_way, world.seed, Stream.REQUEST_TRANSIT, entity, attempt)
+                code = _LATE if arrival >= deadline[event] else _NOTHING
+                size = agenda.add(times, keys, size, arrival, pack(_REQUEST_ARRIVAL, event, attempt, code))
+            if arrival >= deadline[event]:
+                key = pack(_TIMEOUT, event, attempt, _NOTHING)
+                size = agenda.add(times, keys, size, deadline[event], key)
 
     for event in range(n_events):
         if visible[event] < world.world_end_s:
             status[event] = _DELIVERED
         elif gave_up[event] and copies[event] == 0:
             status[event] = _LOST
-    for _, kind, event, _, _ in heap:
+    for key in keys[:size]:
+        kind, event, _, _ = unpack(key)
         if kind == _REQUEST_ARRIVAL and status[event] == _LOST:
             status[event] = _PENDING

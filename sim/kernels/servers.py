@@ -1,12 +1,12 @@
 """A queue of jobs before c workers, first come first served, without happenings of its own.
 
-Kept as two heaps of floats: when each worker is free (an array, since their number is fixed), and when
-each waiting job will start. Starts never decrease in order of arrival, so pushing one is a plain append.
+Two arrays: when each worker is free (a heap), and when each waiting job will start (a ring: starts never
+decrease in order of arrival). A job that joins starts at the later of now and the earliest time a worker
+is free (Kiefer & Wolfowitz, "On the theory of queues with many servers", 1955), so its end is known
+at once.
 """
 
 from __future__ import annotations
-
-from heapq import heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +16,46 @@ from sim.policies import overlap
 
 BUSY, WAITING = 0, 1
 
+_FIRST, _COUNT = 0, 1
+_PLACES = 64
+
 
 @jit
 def idle_servers(workers: int) -> NDArray[np.float64]:
-    """`workers` workers, all free since the beginning."""
+    """When each of `workers` workers is free: since the beginning."""
     return np.zeros(workers, dtype=np.float64)
 
 
 @jit
-def no_jobs() -> list[float]:
-    """An empty queue."""
-    return [0.0 for _ in range(0)]
+def empty_queue() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The starts of waiting jobs, none yet: the ring, and its first place and length."""
+    return np.empty(_PLACES, dtype=np.float64), np.zeros(2, dtype=np.int64)
 
 
 @jit
-def waiting_now(starts: list[float], now: float) -> int:
+def waiting_now(starts: NDArray[np.float64], ring: NDArray[np.int64], now: float) -> int:
     """How many accepted jobs have not started by `now`; forgets those that have."""
-    while len(starts) > 0 and starts[0] <= now:
-        heappop(starts)
-    return len(starts)
+    first, count = ring[_FIRST], ring[_COUNT]
+    while count > 0 and starts[first] <= now:
+        first += 1
+        if first == len(starts):
+            first = 0
+        count -= 1
+    ring[_FIRST], ring[_COUNT] = first, count
+    return int(count)
+
+
+@jit
+def with_room(starts: NDArray[np.float64], ring: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The same queue with room for one more job."""
+    places = len(starts)
+    if ring[_COUNT] < places:
+        return starts
+    more = np.empty(2 * places, dtype=np.float64)
+    for place in range(places):
+        more[place] = starts[(ring[_FIRST] + place) % places]
+    ring[_FIRST] = 0
+    return more
 
 
 @jit
@@ -67,14 +88,15 @@ def _replace_earliest(free: NDArray[np.float64], free_s: float) -> None:
 @jit
 def serve(
     free: NDArray[np.float64],
-    starts: list[float],
+    starts: NDArray[np.float64],
+    ring: NDArray[np.int64],
     now: float,
     service_s: float,
     window_start_s: float,
     window_end_s: float,
     integrals: NDArray[np.float64],
 ) -> tuple[float, float]:
-    """Queue a job that arrives `now`; returns when its service starts and ends.
+    """Queue a job that arrives `now`, given room for it; returns when its service starts and ends.
 
     Adds its time in service and in the queue, within the window, to `integrals[BUSY]` and
     `integrals[WAITING]`.
@@ -83,7 +105,9 @@ def serve(
     end = start + service_s
     _replace_earliest(free, end)
     if start > now:
-        heappush(starts, start)
+        place = ring[_FIRST] + ring[_COUNT]
+        starts[place if place < len(starts) else place - len(starts)] = start
+        ring[_COUNT] += 1
         integrals[WAITING] += overlap(now, start, window_start_s, window_end_s)
     integrals[BUSY] += overlap(start, end, window_start_s, window_end_s)
     return start, end

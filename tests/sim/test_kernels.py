@@ -1,0 +1,87 @@
+"""Protects the kernels' shared pieces, each against the obvious slow way: the agenda and the queue."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush, heapreplace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim.kernels import agenda
+from sim.kernels.servers import (
+    BUSY,
+    WAITING,
+    empty_queue,
+    idle_now,
+    idle_servers,
+    serve,
+    waiting_now,
+    with_room,
+)
+
+times_s = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 8.0])
+
+
+@given(
+    kind=st.integers(1, 6),
+    event=st.integers(0, 2**40 - 1),
+    attempt=st.integers(0, 2**12 - 1),
+    code=st.integers(0, 15),
+)
+def test_a_key_holds_all_it_is_about(kind: int, event: int, attempt: int, code: int) -> None:
+    assert agenda.unpack(agenda.pack(kind, event, attempt, code)) == (kind, event, attempt, code)
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 9), st.integers(0, 3)), min_size=2, unique=True))
+def test_keys_are_ordered_as_happenings_are(happenings: list[tuple[int, int, int]]) -> None:
+    by_key = sorted(happenings, key=lambda happening: agenda.pack(*happening, 0))
+    assert by_key == sorted(happenings)
+
+
+@given(st.lists(st.one_of(st.none(), st.tuples(times_s, st.integers(0, 2**62))), max_size=400))
+def test_the_agenda_is_a_heap_that_grows(steps: list[tuple[float, int] | None]) -> None:
+    """None takes the soonest; the reference is the standard library's heap."""
+    times, keys, size = np.empty(2), np.empty(2, dtype=np.int64), 0
+    reference: list[tuple[float, int]] = []
+    for step in steps:
+        if step is not None:
+            if size == len(times):
+                times, keys = agenda.grown(times, keys)
+            size = agenda.add(times, keys, size, *step)
+            heappush(reference, step)
+        elif reference:
+            assert (times[0], keys[0]) == heappop(reference)
+            size = agenda.drop_first(times, keys, size)
+        assert size == len(reference)
+
+
+@given(
+    workers=st.integers(1, 5),
+    jobs=st.lists(st.tuples(times_s, times_s), max_size=300),
+    window=st.tuples(times_s, times_s).map(sorted),
+)
+def test_the_queue_is_first_come_first_served(
+    workers: int, jobs: list[tuple[float, float]], window: list[float]
+) -> None:
+    """Gaps and services against a literal queue; the integrals against sums over jobs."""
+    low, high = window
+    free, (starts, ring), integrals = idle_servers(workers), empty_queue(), np.zeros(2)
+    busy_until = [0.0] * workers
+    spans: list[tuple[float, float, float]] = []
+    now = 0.0
+    for gap_s, service_s in jobs:
+        now += gap_s
+        assert waiting_now(starts, ring, now) == sum(start > now for _, start, _ in spans)
+        assert idle_now(free, now) == sum(until <= now for until in busy_until)
+        start = max(now, busy_until[0])
+        heapreplace(busy_until, start + service_s)
+        spans.append((now, start, start + service_s))
+        starts = with_room(starts, ring)
+        assert serve(free, starts, ring, now, service_s, low, high, integrals) == spans[-1][1:]
+
+    def within(start: float, end: float) -> float:
+        return max(min(end, high) - max(start, low), 0.0)
+
+    np.testing.assert_allclose(integrals[WAITING], sum(within(a, b) for a, b, _ in spans), atol=1e-9)
+    np.testing.assert_allclose(integrals[BUSY], sum(within(b, c) for _, b, c in spans), atol=1e-9)

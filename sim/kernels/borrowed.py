@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from sim.compiled import jit
 
-
 Array = TypeVar("Array", bound=NDArray[Any])
 
 if TYPE_CHECKING:

@@ -203,7 +203,8 @@ def show(result: Demo, console: Console | None = None) -> None:
         for source, by_arm in _columns(result).items()
     }
     title = f"{result.raced.scenario.title}: predicted by the model, measured on this machine"
-    console.print(metrics_table(title, columns, (*COMPARED, *MEASURED_ONLY)))
+    console.print(title, style="bold", highlight=False)
+    console.print(metrics_table(columns, (*COMPARED, *MEASURED_ONLY)))
     console.print(
         f"predicted: mean over {REPLICATIONS} replications ± half a 95 % interval; measured: one race"
     )

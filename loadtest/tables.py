@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from loadtest.runner.results import LoadResult
-from sim.tables import metrics_table
+from sim.tables import metrics_table, plain_table
 
 METRICS = (
     "latency_mean_s",
@@ -48,7 +47,8 @@ def show(result: LoadResult, console: Console | None = None) -> None:
     title = f"{result.command} {result.scenario.name}"
     by_arm = {arm: result.metrics(arm) for arm in result.arms}
     measured = [metric for metric in METRICS if any(metric in metrics for metrics in by_arm.values())]
-    console.print(metrics_table(f"VOID: {title}" if result.void else title, by_arm, measured))
+    console.print(f"VOID: {title}" if result.void else title, style="bold", highlight=False)
+    console.print(metrics_table(by_arm, measured))
     console.print(MEANING[result.command], style="italic")
     console.print(_ledger(result))
     unlike = dict.fromkeys(note for run in result.runs for note in run.notes.get("unlike_the_model", ()))
@@ -58,8 +58,8 @@ def show(result: LoadResult, console: Console | None = None) -> None:
 
 
 def _ledger(result: LoadResult) -> Table:
-    table = Table(title="ledger", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("requests", no_wrap=True)
+    table = plain_table()
+    table.add_column("ledger", no_wrap=True)
     ledgers = [result.ledger(arm) for arm in result.arms]
     for arm in result.arms:
         table.add_column(arm, justify="right")

@@ -126,7 +126,8 @@ def show_outcome(outcome: Outcome) -> None:
 
     scenario = outcome.scenario
     console = Console()
-    console.print(metrics_table(f"{scenario.name}: {scenario.title or 'simulated'}", outcome.estimates()))
+    console.print(f"{scenario.name}: {scenario.title or 'simulated'}", style="bold", highlight=False)
+    console.print(metrics_table(outcome.estimates()))
     if outcome.replications > 1:
         console.print(
             f"Means over {outcome.replications} replications ± half a 95 % interval.\n"

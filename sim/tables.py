@@ -15,16 +15,15 @@ _TIME_UNITS = ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (7200.0,
 
 
 def metrics_table(
-    title: str, estimates: Mapping[str, Mapping[str, Estimate]], metrics: Iterable[str] | None = None
+    estimates: Mapping[str, Mapping[str, Estimate]], metrics: Iterable[str] | None = None
 ) -> Table:
     """A table of metrics by name, in readable units.
 
     Args:
-        title: what the table shows.
         estimates: column -> metric -> estimate.
         metrics: which rows, in which order; by default every metric that any column has.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = plain_table()
     table.add_column("metric", no_wrap=True)
     for column in estimates:
         table.add_column(column, justify="right", no_wrap=True)
@@ -33,6 +32,11 @@ def metrics_table(
         cells = [by_metric.get(metric) for by_metric in estimates.values()]
         table.add_row(metric, *(estimate_text(cell, metric) if cell else "–" for cell in cells))
     return table
+
+
+def plain_table() -> Table:
+    """The look of every table: a rule under the head, and nothing else."""
+    return Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
 def estimate_text(e: Estimate, metric: str) -> str:

@@ -43,7 +43,7 @@ def test_numbers(value: float, text: str) -> None:
 
 def test_a_metric_that_one_column_lacks_is_a_dash() -> None:
     one = Estimate(1.0, None, None)
-    table = metrics_table("t", {"a": {"lost_ratio": one, "empty_ratio": one}, "b": {"lost_ratio": one}})
+    table = metrics_table({"a": {"lost_ratio": one, "empty_ratio": one}, "b": {"lost_ratio": one}})
     console = Console(width=60)
     with console.capture() as capture:
         console.print(table)

@@ -48,7 +48,8 @@ class Samples:
 
     Attributes:
         index: the request's number in the schedule.
-        intended_us, sent_us, done_us: monotonic time in µs, `MISSING` where it never came.
+        intended_us, dispatched_us, sent_us, done_us: monotonic time in µs, `MISSING` where it never came;
+            dispatched is when the request was put before the senders.
         status: the HTTP status or one of UNSENT, TIMED_OUT, REFUSED, BROKEN.
         response_bytes: size of the response body.
         queued: 1 where every sender was busy when the request was due, so that it had to wait.
@@ -56,6 +57,7 @@ class Samples:
 
     index: IntArray
     intended_us: IntArray
+    dispatched_us: IntArray
     sent_us: IntArray
     done_us: IntArray
     status: IntArray
@@ -66,7 +68,7 @@ class Samples:
     def scheduled(cls, index: IntArray, intended_us: IntArray) -> Samples:
         """Room for the answers of requests not yet sent."""
         count = index.size
-        missing = np.full((2, count), MISSING, dtype=np.int64)
+        missing = np.full((3, count), MISSING, dtype=np.int64)
         nothing = np.zeros((3, count), dtype=np.int64)
         return cls(index.copy(), intended_us.copy(), *missing, *nothing)
 
@@ -101,12 +103,13 @@ class Samples:
 
     @property
     def generator_lag_us(self) -> IntArray:
-        """The lag of those requests that found a free sender: what the generator itself is to blame for.
+        """The part of each sent request's lag that the generator itself is to blame for.
 
-        The others waited because the server held every sender; their wait is the server's doing.
+        A request that found a free sender counts until it left. One that found them all busy counts only
+        until it was dispatched: from then on it waited because the server held every sender.
         """
-        chosen = self.sent & (self.queued == 0)
-        lag: IntArray = self.sent_us[chosen] - self.intended_us[chosen]
+        ready_us = np.where(self.queued == 0, self.sent_us, self.dispatched_us)
+        lag: IntArray = (ready_us - self.intended_us)[self.sent]
         return lag
 
     def failures(self) -> dict[str, int]:

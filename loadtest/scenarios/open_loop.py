@@ -252,6 +252,7 @@ class OpenLoop:
                         continue
                     alarm.sleep_until(due_us)
                 built = max(built, position + 1)
+                self.samples.dispatched_us[position] = now_us()
                 if position - self._done >= pool_size:
                     self.samples.queued[position] = 1
                 self._queue.put(position)

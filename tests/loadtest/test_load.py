@@ -88,6 +88,24 @@ def test_a_stalled_server_shows_in_the_corrected_latency_and_hides_from_the_othe
     assert metrics["queued_ratio"] > 0.1
 
 
+def test_a_stalled_generator_is_not_blamed_on_the_server(tmp_path):
+    # While it is stopped no request leaves; then the whole backlog is dispatched at once, far more than the
+    # pool can take. What had to queue for that reason was late already when it was dispatched.
+    def stop_locust(pids, origin_us):
+        (locust,) = (child for child in children_of_this_process() if "locust" in child.cmdline())
+        time.sleep(max(0.0, origin_us / 1e6 + 0.5 - time.monotonic()))
+        locust.suspend()
+        time.sleep(0.5)
+        locust.resume()
+
+    result = load(
+        steady(300.0, 2.0), pool_size=5, out=tmp_path, figures=False, disturbance=stop_locust, lag_limit_s=0.2
+    )
+    assert result.runs[0].metrics["queued_ratio"] > 0.1
+    assert any("the load generator sent late" in reason for reason in result.void)
+    assert result.exit_code == 3
+
+
 def test_a_load_of_the_receiver_balances_and_writes_its_folder(tmp_path):
     result = load(steady(100.0, 2.0), thresholds=["latency_p50_s<5", "latency_p50_s<1e-9"], out=tmp_path)
     (run,) = result.runs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -43,16 +42,17 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command; returns its exit code. What goes wrong is one line on standard error."""
     try:
-        code = app(arguments, prog_name="hookbench", standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="hookbench", standalone_mode=False)
     except HookbenchError as error:
         return _say(str(error), error.exit_code)
     except typer.TyperException as error:
         return _say(error.format_message(), 2)
     except typer.Abort:
         code = INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing to say
+    except SystemExit:  # raised by Typer when whoever read our output has left: `hookbench … | head`
         return 0
+    except (OSError, MemoryError, RecursionError) as error:
+        return _say(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, 2)
     if code == INTERRUPTED:
         return _say("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -15,10 +16,9 @@ if TYPE_CHECKING:
     from sim.scenario import Scenario
     from sim.traces import Duplicates, Order, Trace
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None)
 scenarios = typer.Typer(help="Scenarios: list them, show one, or print the schema.", rich_markup_mode=None)
 trace = typer.Typer(
-    no_args_is_help=True,
     help="A real history as a workload: a git repository's, or any CSV's.",
     rich_markup_mode=None,
 )
@@ -90,24 +90,26 @@ def run_simulation(
     from sim.engine import check, expected_deliveries, is_compiled, simulate
     from sim.randomness import replication_seed
     from sim.results import RunFolder
-    from sim.terminal import note, progress, warn
+    from sim.terminal import interruptible, note, progress, warn
 
     chosen = check(mechanisms, engine, seed, replications)
     if chosen == "fast" and not is_compiled(mechanisms):
         note("compiling the fast engine: this happens once, and takes about ten seconds …")
     keep = expected_deliveries(scenario, seed) * len(mechanisms) * replications <= MAX_RECORDS_KEPT
     seeds = [replication_seed(seed, r) for r in range(replications)]
-    command = ["hookbench", *sys.argv[1:]]
+    command = shlex.join(["hookbench", *sys.argv[1:]])
     with RunFolder.create(scenario.name, command, out, scenario=scenario, seeds=seeds) as run:
         with progress(f"simulating {scenario.name}") as advance:
-            outcome = simulate(
-                scenario,
-                mechanisms,
-                engine=chosen,
-                seed=seed,
-                replications=replications,
-                records=keep,
-                progress=advance,
+            outcome = interruptible(
+                lambda: simulate(
+                    scenario,
+                    mechanisms,
+                    engine=chosen,
+                    seed=seed,
+                    replications=replications,
+                    records=keep,
+                    progress=advance,
+                )
             )
         run.save_table(outcome.summary(), "summary")
         if keep:

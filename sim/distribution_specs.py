@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sim.spec import NonNegative, Positive, Spec
+from sim.spec import NonNegative, Positive, Spec, Variation
 
 
 class Constant(Spec):
@@ -64,7 +64,7 @@ class LogNormal(Spec):
 
     kind: Literal["lognormal"]
     mean_s: Positive
-    cv: Positive
+    cv: Variation
 
 
 class Gamma(Spec):
@@ -80,7 +80,7 @@ class Pareto(Spec):
 
     kind: Literal["pareto"]
     mean_s: Positive
-    cv: Positive
+    cv: Variation
 
 
 class Empirical(Spec):

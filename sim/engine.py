@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Engine = Literal["fast", "simpy"]
 ENGINES: tuple[Engine, ...] = ("fast", "simpy")
+MAX_REPLICATIONS = 1_000_000
 MECHANISMS = {"webhook": Via.WEBHOOK, "polling": Via.POLL}
 
 
@@ -199,8 +200,8 @@ def check(mechanisms: Sequence[str], engine: str, seed: int, replications: int) 
         raise InputError(f"a mechanism is given twice: {', '.join(mechanisms)}")
     if not 0 <= seed < 2**63:
         raise InputError(f"seed must be in [0, 2^63), got {seed}")
-    if replications < 1:
-        raise InputError(f"replications must be at least 1, got {replications}")
+    if not 1 <= replications <= MAX_REPLICATIONS:
+        raise InputError(f"replications must be in [1, {MAX_REPLICATIONS}], got {replications}")
     for known in ENGINES:
         if engine == known:
             return known

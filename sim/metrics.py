@@ -42,11 +42,11 @@ def summarise(records: pd.DataFrame | Deliveries, counters: Counters, scenario: 
     metrics = latency_metrics(deliveries, windowed)
     metrics |= outcome_metrics(deliveries, windowed, scenario.run.on_time_s)
     metrics |= age_metrics(deliveries, window)
-    metrics |= counter_metrics(counters, scenario, window, int(windowed.sum()) * len(deliveries.visible))
+    total = int(windowed.sum()) * len(deliveries.visible)
+    metrics |= counter_metrics(counters, scenario, window, total)
     price = scenario.cost.per_million_requests
     if price is not None and counters.requests is not None:
-        delivered = int((deliveries.status[:, windowed] == Status.DELIVERED).sum())
-        metrics["cost_per_million_events"] = _ratio(counters.requests * price, delivered)
+        metrics["cost_per_million_events"] = _ratio(counters.requests * price, total)
     return metrics
 
 
@@ -77,9 +77,10 @@ def outcome_metrics(
     total = status.size
     delivered = status == Status.DELIVERED
     visible = np.where(np.isnan(deliveries.visible), np.inf, deliveries.visible)
-    visible_later = np.minimum.accumulate(visible[:, ::-1], axis=1)[:, ::-1]
-    overtaken = np.zeros(visible.shape, dtype=np.bool_)
-    overtaken[:, :-1] = visible_later[:, 1:] < visible[:, :-1]
+    never = np.full((len(visible), 1), np.inf)
+    visible_from = np.minimum.accumulate(np.hstack([visible, never])[:, ::-1], axis=1)[:, ::-1]
+    later = np.searchsorted(deliveries.created, deliveries.created, side="right")
+    overtaken = visible_from[:, later] < visible
     metrics = {
         "attempts_per_event": _ratio(int(deliveries.attempts[:, windowed].sum()), total),
         "duplicates_per_event": _ratio(int((copies[delivered] - 1).sum()), total),
@@ -140,8 +141,22 @@ def _age_of_information(created: _Array, visible: _Array, window: Window) -> tup
     start = np.clip(np.concatenate([origin, shown], axis=1), window.start_s, window.end_s)
     end = np.concatenate([start[:, 1:], np.full((len(visible), 1), window.end_s)], axis=1)
     aoi_s2 = ((end - newest) ** 2 - (start - newest) ** 2) / 2
-    drops = (newest[:, 1:] > newest[:, :-1]) & (shown >= window.start_s) & (shown < window.end_s)
-    return float(aoi_s2.sum()), (shown - newest[:, :-1])[drops]
+    before, is_last = _instants(shown, newest)
+    drops = is_last & (newest[:, 1:] > before) & (shown >= window.start_s) & (shown < window.end_s)
+    return float(aoi_s2.sum()), (shown - before)[drops]
+
+
+def _instants(shown: _Array, newest: _Array) -> tuple[_Array, NDArray[np.bool_]]:
+    """What becomes visible at one instant is one update.
+
+    Returns the newest creation time before each event's instant, and which event is its instant's last.
+    """
+    changes = np.ones(shown.shape, dtype=np.bool_)
+    changes[:, 1:] = shown[:, 1:] != shown[:, :-1]
+    first = np.maximum.accumulate(np.where(changes, np.arange(shown.shape[1]), 0), axis=1)
+    is_last = np.ones(shown.shape, dtype=np.bool_)
+    is_last[:, :-1] = changes[:, 1:]
+    return np.take_along_axis(newest, first, axis=1), is_last
 
 
 def counter_metrics(
@@ -155,6 +170,7 @@ def counter_metrics(
         metrics["requests_per_event"] = _ratio(c.requests, deliveries)
         for name, count in (
             ("empty_ratio", c.empty_responses),
+            ("error_ratio", c.errors),
             ("rejected_ratio", c.rejected),
             ("timeout_ratio", c.timeouts),
         ):

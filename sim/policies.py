@@ -119,7 +119,9 @@ def retry_delay(policy: RetryPolicy, failed_attempt: int, previous_s: float, u: 
     elif policy.kind == LINEAR:
         nominal = min(policy.cap_s, policy.base_s * k)
     elif policy.kind == EXPONENTIAL:
-        nominal = min(policy.cap_s, policy.base_s * float(policy.factor ** (k - 1.0)))
+        # 0 times an overflowing factor would be NaN.
+        growth = float(policy.factor ** (k - 1.0)) if policy.base_s > 0.0 else 0.0
+        nominal = min(policy.cap_s, policy.base_s * growth)
     else:
         nominal = min(policy.cap_s, policy.base_s)
     if policy.jitter == FULL:
@@ -213,7 +215,12 @@ def next_start(
 @jit
 def window_of(time_s: float, per_s: float) -> int:
     """The number of the rate-limit window a time falls in; windows are aligned at 0."""
-    return math.floor(time_s / per_s)
+    window = math.floor(time_s / per_s)
+    while (window + 1) * per_s <= time_s:  # the quotient may round to the other side of an edge
+        window += 1
+    while window * per_s > time_s:
+        window -= 1
+    return window
 
 
 @jit

@@ -165,8 +165,19 @@ class Deliveries:
 
     @classmethod
     def from_frame(cls, records: pd.DataFrame) -> Deliveries:
-        """The arrays of a record frame: every subscriber's events, in order, as `frame` wrote them."""
+        """The arrays of a record frame: every subscriber's events, in order, as `frame` wrote them.
+
+        Raises:
+            ValueError: the rows are not those of one run of one mechanism.
+        """
         subscribers = max(records["subscriber"].nunique(), 1)
+        events = (
+            records["event"].to_numpy().reshape(subscribers, -1) if len(records) % subscribers == 0 else None
+        )
+        if events is None or (np.diff(events, axis=1) <= 0).any():
+            raise ValueError(
+                "records must be of one run of one mechanism, every subscriber's events in order"
+            )
 
         def rows(column: str, dtype: type[np.generic]) -> NDArray[Any]:
             values = records[column].cat.codes if column in {"via", "status"} else records[column]

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from sim.distribution_specs import Constant, DistributionSpec, LogNormal
 from sim.errors import ScenarioError
-from sim.spec import Count, NonNegative, Positive, Probability, Spec, describe_errors
+from sim.spec import Bytes, Count, NonNegative, Positive, Probability, Spec, describe_errors
 
 PRESET_DIR = Path(__file__).parent / "presets"
 
@@ -30,7 +30,7 @@ class PoissonWorkload(Spec):
 
     kind: Literal["poisson"]
     rate_per_s: Positive
-    payload_bytes: Annotated[int, Field(ge=0)] = 1000
+    payload_bytes: Bytes = 1000
 
 
 class PeriodicWorkload(Spec):
@@ -43,7 +43,7 @@ class PeriodicWorkload(Spec):
     kind: Literal["periodic"]
     rate_per_s: Positive
     phase: Literal["random", "synchronised"] = "random"
-    payload_bytes: Annotated[int, Field(ge=0)] = 1000
+    payload_bytes: Bytes = 1000
 
 
 class TraceWorkload(Spec):
@@ -61,7 +61,7 @@ class TraceWorkload(Spec):
     order: Literal["strict", "sort"] = "strict"
     duplicates: Literal["error", "keep"] = "error"
     unit: Literal["s", "ms", "us", "ns"] | None = None
-    payload_bytes: Annotated[int, Field(ge=0)] = 1000
+    payload_bytes: Bytes = 1000
 
     @field_validator("path")
     @classmethod
@@ -76,7 +76,7 @@ WorkloadSpec = Annotated[PoissonWorkload | PeriodicWorkload | TraceWorkload, Fie
 class Subscribers(Spec):
     """How many subscribers want every event; each has its own endpoint, receiver and poller."""
 
-    count: Count = 1
+    count: Annotated[int, Field(ge=1, le=2**23)] = 1
 
 
 class Network(Spec):
@@ -85,8 +85,8 @@ class Network(Spec):
     one_way: DistributionSpec = LogNormal(kind="lognormal", mean_s=0.02, cv=0.5)
     request_loss: Probability = 0.0
     response_loss: Probability = 0.0
-    request_header_bytes: Annotated[int, Field(ge=0)] = 600
-    response_header_bytes: Annotated[int, Field(ge=0)] = 300
+    request_header_bytes: Bytes = 600
+    response_header_bytes: Bytes = 300
 
 
 class Retry(Spec):
@@ -102,7 +102,7 @@ class Retry(Spec):
 
     kind: Literal["none", "fixed", "linear", "exponential", "schedule"]
     base_s: NonNegative = 10.0
-    factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
+    factor: Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)] = 2.0
     cap_s: Positive = 3600.0
     gaps_s: Annotated[tuple[NonNegative, ...], Field(strict=False)] = ()
     max_attempts: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -175,7 +175,7 @@ class Receiver(Spec):
 
     workers: Annotated[int, Field(ge=1, le=10_000)] = 4
     service: DistributionSpec = LogNormal(kind="lognormal", mean_s=0.02, cv=1.0)
-    queue_limit: Annotated[int, Field(ge=0)] = 1000
+    queue_limit: Annotated[int, Field(ge=0, le=10**9)] = 1000
     retry_after_s: NonNegative = 0.0
     acknowledge: Literal["after_processing", "on_receipt"] = "after_processing"
     outages: Annotated[tuple[Outage, ...], Field(strict=False)] = ()
@@ -251,7 +251,7 @@ class Run(Spec):
 class Scenario(Spec):
     """One question: who produces events, who wants them, and every way they might get there."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     title: str = ""
     description: str = ""
     workload: WorkloadSpec
@@ -294,7 +294,10 @@ class Scenario(Spec):
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
     def digest(self) -> str:
-        """SHA-256 over every value that decides the outcome (hex)."""
+        """SHA-256 (hex) over every value that decides the outcome; a trace counts by its path.
+
+        A run folder records the hash of the trace's content beside it.
+        """
         document = self.model_dump(mode="json", exclude={"name", "title", "description"})
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
@@ -326,8 +329,8 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     """
     path = _locate(str(name_or_path))
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise ScenarioError(f"{path}: not a TOML file: {error}") from None
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from None
@@ -338,10 +341,13 @@ def _locate(name_or_path: str) -> Path:
     if name_or_path in preset_names():
         return PRESET_DIR / f"{name_or_path}.toml"
     path = Path(name_or_path)
-    if path.suffix == ".toml" or path.exists():
-        if not path.is_file():
-            raise ScenarioError(f"{name_or_path}: no such scenario file")
-        return path
+    try:
+        if path.suffix == ".toml" or path.exists():
+            if not path.exists() or path.is_dir():
+                raise ScenarioError(f"{name_or_path}: no such scenario file")
+            return path
+    except OSError as error:
+        raise ScenarioError(f"{name_or_path}: cannot be read: {error.strerror}") from None
     nearest = difflib.get_close_matches(name_or_path, preset_names(), n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     raise ScenarioError(

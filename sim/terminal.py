@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from threading import Thread
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 def note(text: str) -> None:
@@ -16,6 +21,29 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """One line that must not be missed, on standard error; standard output stays clean."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is where notes are printed
+
+
+def interruptible(work: Callable[[], Result]) -> Result:
+    """Run `work` so that Ctrl-C is heard at once, also while compiled code runs.
+
+    Python looks at signals between two of its own instructions in the main thread; a kernel has none.
+    So the work goes to another thread, which an interrupt leaves behind to die with the process.
+    """
+    done: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # whatever it is, the caller gets it
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    while True:
+        try:
+            return done.result(timeout=0.2)
+        except TimeoutError:
+            if done.done():
+                raise
 
 
 @contextmanager

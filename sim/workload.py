@@ -19,6 +19,9 @@ from sim.scenario import PeriodicWorkload, PoissonWorkload, TraceWorkload
 if TYPE_CHECKING:
     from sim.scenario import Scenario
 
+MAX_DELIVERIES = 50_000_000
+"""How many deliveries one replication may have: their records take some 60 bytes each."""
+
 _CHUNK = 65_536
 
 
@@ -63,7 +66,7 @@ def _trace(workload: TraceWorkload, duration_s: float) -> NDArray[np.float64]:
         raise ScenarioError(
             f"{workload.path}: {beyond} of {len(times)} events fall at or after "
             f"run.duration_s = {duration_s:g}; "
-            f"a duration_s above {times[-1]:.6f} covers the whole trace"
+            f"a duration_s above {times[-1]:.9g} covers the whole trace"
         )
     return times
 
@@ -76,10 +79,17 @@ def event_times(scenario: Scenario, seed: int) -> NDArray[np.float64]:
         seed: the replication's seed; a trace ignores it.
 
     Raises:
-        ScenarioError: a trace reaches beyond the run.
+        ScenarioError: a trace reaches beyond the run, or there would be more than `MAX_DELIVERIES`.
         TraceError: a trace file is malformed.
     """
     duration_s = scenario.run.duration_s
+    if not isinstance(scenario.workload, TraceWorkload):
+        expected = scenario.workload.rate_per_s * duration_s * scenario.subscribers.count
+        if expected > MAX_DELIVERIES:
+            raise ScenarioError(
+                f"workload.rate_per_s × run.duration_s × subscribers.count is {expected:.3g} deliveries; "
+                f"at most {MAX_DELIVERIES:,} fit in memory"
+            )
     match scenario.workload:
         case PoissonWorkload(rate_per_s=rate_per_s):
             return _poisson(rate_per_s, duration_s, seed)

@@ -65,14 +65,23 @@ _DELIVERED, _LOST = int(Status.DELIVERED), int(Status.LOST)
 
 
 @jit
+def _shown(pull: Pull, created: NDArray[np.float64], time_s: float) -> int:
+    return int(np.searchsorted(created, time_s - pull.feed_lag_s, side="right"))
+
+
+@jit
+def _oldest(pull: Pull, created: NDArray[np.float64], time_s: float) -> int:
+    """The first event the feed still retains at a time."""
+    if pull.retained_events > 0:
+        return max(_shown(pull, created, time_s) - pull.retained_events, 0)
+    return int(np.searchsorted(created, time_s - pull.retained_s, side="left"))
+
+
+@jit
 def _page(pull: Pull, created: NDArray[np.float64], cursor: int, time_s: float) -> tuple[int, int]:
     """The feed's answer at a time: events first … end - 1."""
-    shown = int(np.searchsorted(created, time_s - pull.feed_lag_s, side="right"))
-    oldest = int(np.searchsorted(created, time_s - pull.retained_s, side="left"))
-    if pull.retained_events > 0:
-        oldest = max(oldest, shown - pull.retained_events)
-    first = max(cursor, oldest)
-    return first, max(first, min(shown, first + pull.page_size))
+    first = max(cursor, _oldest(pull, created, time_s))
+    return first, max(first, min(_shown(pull, created, time_s), first + pull.page_size))
 
 
 @jit
@@ -219,6 +228,10 @@ def fetch(
             if arrival >= deadline:
                 heappush(heap, (deadline, _TIMEOUT, s, poll, 0, 0.0))
 
+    gone = _oldest(pull, created, world.world_end_s)
+    for s in range(subscribers):
+        for event in range(cursor[s], gone):
+            status[s, event] = _LOST
     counts[PEAK] = np.count_nonzero(seen_connected)
 
 

@@ -12,8 +12,9 @@ Assumptions. A poller has one request outstanding. A cycle is a tick's request a
 full pages; ticks that fall within it are skipped. A timeout abandons the cycle and leaves the cursor
 where it was, while the API works on and its late answer is ignored. A 429 ends the cycle; the
 poller resumes at its first tick after the Retry-After. A poller whose receiver is down sends nothing.
-Events of one response enter the receiver's queue in event order, whatever its limit. Order is kept
-and duplicates do not arise; events the feed no longer retains are lost to whoever was away.
+Events of one response enter the receiver's queue in event order, whatever its limit. Duplicates do not
+arise; events the feed no longer retains are lost to whoever was away (an answer still under way when the
+world ends does not save them).
 
 Sources: GitHub REST API, "Events" (cursor pages, polling intervals); Stripe API, "List all events".
 """
@@ -139,6 +140,12 @@ class Poller:
         for event in range(page.first, page.end):
             self.receiver.accept(event)
 
+    def close(self) -> None:
+        """When the world ends: what the poller did not get and the feed no longer shows is lost."""
+        gone = self._api.feed.oldest(self._world.scenario.world_end_s)
+        self._world.deliveries.status[self._subscriber, self._cursor : gone] = Status.LOST
+        self.receiver.servers.close()
+
     def _transit(self, stream: Stream, poll: int) -> float:
         return sample(self._one_way, self._world.seed, int(stream), self._subscriber, poll)
 
@@ -153,9 +160,10 @@ def run_polling(world: World) -> None:
     for poller in pollers:
         world.process(poller.poll_for_ever())
     world.run_to_the_end()
+    api.servers.close()
+    for poller in pollers:
+        poller.close()
     receivers = [poller.receiver.servers for poller in pollers]
-    for servers in (api.servers, *receivers):
-        servers.close()
     counters = world.counters
     counters.connections_peak = sum(poller.connections.peak for poller in pollers)
     counters.provider_queue_max = api.servers.longest

@@ -50,14 +50,19 @@ class Feed:
 
     def page(self, cursor: int, size: int, time_s: float) -> Page:
         """At most `size` events from `cursor` on, of those shown and retained at `time_s`."""
-        shown = int(np.searchsorted(self._created, time_s - self._lag_s, side="right"))
-        oldest = 0
+        first = max(cursor, self.oldest(time_s))
+        return Page(first, max(first, min(self._shown(time_s), first + size)))
+
+    def oldest(self, time_s: float) -> int:
+        """The first event still retained at `time_s`; all before it are gone."""
         if self._retained_events is not None:
-            oldest = max(shown - self._retained_events, 0)
+            return max(self._shown(time_s) - self._retained_events, 0)
         if self._retained_s is not None:
-            oldest = int(np.searchsorted(self._created, time_s - self._retained_s, side="left"))
-        first = max(cursor, oldest)
-        return Page(first, max(first, min(shown, first + size)))
+            return int(np.searchsorted(self._created, time_s - self._retained_s, side="left"))
+        return 0
+
+    def _shown(self, time_s: float) -> int:
+        return int(np.searchsorted(self._created, time_s - self._lag_s, side="right"))
 
 
 class ProviderApi:
@@ -67,7 +72,7 @@ class ProviderApi:
         api = world.scenario.provider_api
         self.servers = Servers(world, api.workers)
         self._world = world
-        self._feed = Feed(world)
+        self.feed = Feed(world)
         self._page_size = world.scenario.polling.page_size
         self._service = compile_distribution(api.service)
         self._limit, self._per_s = compile_rate_limit(api.rate_limit)
@@ -94,7 +99,7 @@ class ProviderApi:
         with self.servers.join() as turn:
             yield turn
             self.servers.started()
-            page = self._feed.page(cursor, self._page_size, world.now)
+            page = self.feed.page(cursor, self._page_size, world.now)
             carried = slice(page.first, page.end)
             world.deliveries.attempts[subscriber, carried] += 1
             first_attempt = world.deliveries.first_attempt[subscriber]

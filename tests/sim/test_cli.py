@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -78,7 +81,7 @@ BAD = [
     (["simulate", "absent.toml"], "absent.toml: no such scenario file"),
     (["simulate", "shop-orders", "-m", "pigeon"], "unknown mechanism 'pigeon'; known: webhook, polling"),
     (["simulate", "shop-orders", "-m", "webhook", "-m", "webhook"], "a mechanism is given twice"),
-    (["simulate", "shop-orders", "--replications", "0"], "replications must be at least 1, got 0"),
+    (["simulate", "shop-orders", "--replications", "0"], "replications must be in [1, 1000000], got 0"),
     (["simulate", "shop-orders", "--seed", "-1"], "seed must be in [0, 2^63), got -1"),
     (["simulate", "shop-orders", "--engine", "warp"], "'warp' is not one of 'fast', 'simpy'"),
     (["simulate"], "Missing argument 'SCENARIO'"),
@@ -86,6 +89,10 @@ BAD = [
     (["simulate", "shop-orders", "--nope"], "No such option: --nope"),
     (["narrate", "shop-orders", "--events", "0"], "events must be at least 1, got 0"),
     (["narrate", "shop-orders", "-m", "pigeon"], "unknown mechanism 'pigeon'"),
+    (["simulate", "shop-orders", "--replications", "1000000000"], "replications must be in [1, 1000000]"),
+    (["simulate", "x" * 5000], "cannot be read: File name too long"),
+    (["simulate", "shop-orders", "--out", "/dev/null"], "cannot make the run folder /dev/null"),
+    (["trace"], "Missing command"),
     (["trace", "git", "absent"], "absent: no such folder"),
     (["trace", "csv", "absent.csv"], "absent.csv"),
 ]
@@ -102,6 +109,64 @@ def test_bad_input_is_one_line_and_exit_2(
     assert printed.err.count("\n") == 1
     assert printed.out == ""
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("[workload]\nkind", '"poisson"\nrate_per_s = 1e9', "1e+11 deliveries; at most 50,000,000"),
+        ("[workload]\nkind", '"periodic"\nrate_per_s = 1e300', "less than or equal to 1000000000000"),
+        ("[subscribers]\ncount", "1000000000", "less than or equal to 8388608"),
+        ("[polling]\npage_size", "9223372036854775807", "less than or equal to 1000000000"),
+        (
+            "[network]\none_way",
+            '{ kind = "lognormal", mean_s = 1, cv = 1e200 }',
+            "less than or equal to 1000",
+        ),
+        ("deep", "[" * 5000, "not a TOML file"),
+    ],
+)
+def test_numbers_beyond_reason_are_refused(
+    key: str, value: str, message: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line and exit 2; not a traceback, not a hang, not all of the memory."""
+    text = SMALL.replace('[workload]\nkind = "poisson"\nrate_per_s = 1.0\n', "")
+    workload = "" if key.startswith("[workload]") else '[workload]\nkind = "poisson"\nrate_per_s = 1.0\n'
+    top, _, rest = text.partition("[run]")
+    (elsewhere / "odd.toml").write_text(f"{top}{workload}{key} = {value}\n[run]{rest}")
+    assert hookbench.run(["simulate", "odd.toml"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_an_interrupt_is_heard_while_a_kernel_runs(elsewhere: Path) -> None:
+    (elsewhere / "long.toml").write_text(
+        'name = "long"\n[workload]\nkind = "poisson"\nrate_per_s = 0.001\n'
+        "[polling]\ninterval_s = 0.0001\n[run]\nduration_s = 1e9\n"
+    )
+    command = [sys.executable, "-m", "hookbench", "simulate", "long.toml", "-m", "polling"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not list(elsewhere.glob("results/*/run.json")):
+            time.sleep(0.05)
+            assert process.poll() is None
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert error == "hookbench: interrupted\n"
+    (folder,) = (elsewhere / "results").iterdir()
+    assert read_run(folder).reason == "interrupted"
+
+
+def test_a_reader_may_leave(small: str) -> None:
+    """`hookbench … | head`: no complaint, whatever was not read."""
+    command = f"{sys.executable} -m hookbench scenarios schema"
+    answer = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | head -1"], capture_output=True, text=True, check=False
+    )
+    assert (answer.stdout, answer.stderr) == ("{\n", "")
+    assert answer.returncode == 0
 
 
 def test_scenarios_are_listed_shown_and_described(capsys: pytest.CaptureFixture[str]) -> None:

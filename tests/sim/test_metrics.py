@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,7 +72,7 @@ def test_a_small_story_by_hand() -> None:
         "timeout_ratio": 1 / 7,
         "bytes_per_event": 25.0,
         "receiver_utilisation": 0.2,
-        "cost_per_million_events": 7 * 0.5 / 3,
+        "cost_per_million_events": 7 * 0.5 / 4,
     }
     assert {name: metrics[name] for name in expected} == pytest.approx(expected)
 
@@ -86,6 +87,72 @@ def test_what_is_unknown_is_absent_and_what_is_undefined_is_nan() -> None:
     assert math.isnan(metrics["lost_ratio"])
     assert metrics["freshness"] == 1.0
     assert metrics["aoi_mean_s"] == pytest.approx(5.0)
+
+
+def test_what_becomes_visible_at_one_instant_is_one_update() -> None:
+    together = Deliveries.empty(np.array([1.0, 2.0, 3.0, 4.0]), 1, Via.POLL)
+    together.visible[:] = 10.5
+    assert age_metrics(together, Window(0.0, 20.0))["peak_aoi_mean_s"] == 10.5
+    assert age_metrics(together, Window(11.0, 20.0))["aoi_mean_s"] == pytest.approx(15.5 - 4.0)
+
+
+def test_events_created_at_one_instant_do_not_overtake_each_other() -> None:
+    twins = Deliveries.empty(np.array([1.0, 1.0, 2.0]), 1, Via.WEBHOOK)
+    twins.visible[:] = [6.0, 1.1, 3.0]
+    twins.status[:] = Status.DELIVERED
+    assert summarise(twins, Counters(), SCENARIO)["out_of_order_ratio"] == pytest.approx(1 / 3)
+
+
+def test_two_subscribers_share_the_denominators() -> None:
+    scenario = SCENARIO.with_values(
+        **{"subscribers.count": 2, "provider_api.workers": 4, "run.warmup_s": 2.0}
+    )
+    both = Deliveries.empty(np.array([1.0, 3.0, 5.0]), 2, Via.POLL)
+    both.visible[:] = [[4.0, 4.0, 6.0], [4.0, 6.0, 7.0]]
+    both.status[:] = Status.DELIVERED
+    counters = Counters(
+        requests=8,
+        receiver_busy_s=16.0,
+        provider_busy_s=3.2,
+        receiver_queue_integral_s=8.0,
+        connections_peak=2,
+    )
+    metrics = summarise(both, counters, scenario)
+    expected = {
+        "latency_mean_s": (1.0 + 1.0 + 3.0 + 2.0) / 4,  # the event created in the warm-up does not count
+        "requests_per_event": 8 / 4,
+        "receiver_utilisation": 16.0 / (2 * 2 * 8.0),
+        "provider_utilisation": 3.2 / (4 * 8.0),
+        "receiver_queue_mean": 8.0 / (2 * 8.0),
+        "connections_peak": 2.0,
+        # but it makes both stale from 2 to 4; then the first is in [5, 6), the second in [4, 7).
+        "freshness": 1 - (2.0 + 1.0 + 2.0 + 3.0) / (2 * 8.0),
+    }
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected)
+
+
+def test_on_time_includes_the_bound() -> None:
+    exactly = Deliveries.empty(np.array([1.0, 2.0]), 1, Via.POLL)
+    exactly.visible[:] = [2.0, 3.5]
+    assert summarise(exactly, Counters(), SCENARIO)["on_time_ratio"] == 0.5
+
+
+def test_a_frame_of_two_runs_is_refused() -> None:
+    frame = STORY.frame(Window(0.0, 10.0))
+    with pytest.raises(ValueError, match="one run of one mechanism"):
+        Deliveries.from_frame(pd.concat([frame, frame]))
+
+
+def literal_peaks(deliveries: Deliveries, window: Window) -> list[float]:
+    """Age of information just before each instant at which it drops."""
+    peaks = []
+    for visible in deliveries.visible:
+        for instant in np.unique(visible[~np.isnan(visible)]):
+            before = deliveries.created[visible < instant].max(initial=0.0)
+            after = deliveries.created[visible <= instant].max(initial=0.0)
+            if after > before and window.start_s <= instant < window.end_s:
+                peaks.append(instant - before)
+    return peaks
 
 
 def literal_ages(deliveries: Deliveries, window: Window) -> tuple[float, float, float]:
@@ -118,6 +185,8 @@ def test_ages_are_what_their_definitions_say(scenario: Scenario, mechanism: str,
     metrics = age_metrics(run.deliveries, window)
     ours = (metrics["freshness"], metrics["age_mean_s"], metrics["aoi_mean_s"])
     assert ours == pytest.approx(literal_ages(run.deliveries, window), rel=1e-9, abs=1e-9)
+    peaks = literal_peaks(run.deliveries, window)
+    assert metrics["peak_aoi_mean_s"] == pytest.approx(np.mean(peaks) if peaks else math.nan, nan_ok=True)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

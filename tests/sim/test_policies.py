@@ -120,10 +120,20 @@ def test_the_next_start_waits_for_what_it_must() -> None:
     assert next_start(gaps, 1, 0, 1, 100.0, 100.0, start_s) == 100.0 + start_s
 
 
+@pytest.mark.parametrize("per_s", [0.1, 0.3, 0.7, 3.0, 3600.0])
+def test_a_rate_limit_window_starts_at_its_edge(per_s: float) -> None:
+    assert [window_of(k * per_s, per_s) for k in range(2000)] == list(range(2000))
+
+
+def test_no_base_is_no_delay_however_large_the_factor() -> None:
+    retry = Retry(kind="exponential", base_s=0.0, factor=1e6, max_attempts=1000)
+    assert retry_delay(compile_retry(retry), 999, 0.0, 0.5) == 0.0
+
+
 @given(time_s=st.floats(0.0, 1e6), per_s=st.floats(0.1, 1e4))
 def test_rate_limit_windows_are_aligned_at_zero(time_s: float, per_s: float) -> None:
     window = window_of(time_s, per_s)
-    assert window == math.floor(time_s / per_s)
+    assert window * per_s <= time_s < (window + 1) * per_s
     wait_s = window_retry_after(time_s, per_s)
     rounding_s = 4 * math.ulp(time_s + per_s)
     assert 0.0 <= wait_s <= per_s + rounding_s

@@ -298,3 +298,16 @@ def test_run_json_is_never_half_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         run.note(more=1)
     assert document(run) == before
+
+
+def test_the_newest_reference_run_of_a_name_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "REFERENCE", tmp_path)
+    with pytest.raises(InputError, match=r"has no run called 'demo'; it has none"):
+        results.reference_run("demo")
+    for name, day in (("demo", 1), ("demo", 2), ("my-demo", 3)):
+        with RunFolder.create(name, "x", tmp_path) as run:
+            run.note(day=day)
+        run.path.rename(tmp_path / f"2026010{day}T000000Z_{name}_00000000")
+    assert results.reference_run("demo").notes["day"] == 2
+    with pytest.raises(InputError, match=r"no run called 'race'; it has demo, my-demo"):
+        results.reference_run("race")

@@ -49,8 +49,10 @@ def run(arguments: list[str]) -> int:
         return _say(error.format_message(), 2)
     except typer.Abort:
         code = INTERRUPTED
-    except SystemExit:  # raised by Typer when whoever read our output has left: `hookbench … | head`
-        return 0
+    except SystemExit as stop:
+        # `serve` leaves with the code of its own parser. Typer leaves with 1 when whoever read our output
+        # has left (`hookbench … | head`), which is nobody's mistake.
+        return stop.code if isinstance(stop.code, int) and stop.code != 1 else 0
     except (OSError, MemoryError, RecursionError) as error:
         return _say(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__, 2)
     if code == INTERRUPTED:

@@ -44,6 +44,16 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert "Usage: hookbench" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["serve"], 2), (["serve", "pigeon"], 2), (["serve", "--help"], 0), ([], 0)]
+)
+def test_exit_codes_of_what_has_a_parser_of_its_own(
+    arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hookbench.run(arguments) == code
+    assert capsys.readouterr().err.count("\n") == (1 if code else 0)
+
+
 def test_an_interrupt_is_one_line_and_exit_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], elsewhere: Path
 ) -> None:

@@ -33,7 +33,11 @@ RateOption = Annotated[
 ]
 ThresholdOption = Annotated[
     list[str] | None,
-    typer.Option("--threshold", metavar="METRIC<X", help="exit with 4 if missed, e.g. 'latency_p99_s<0.25'"),
+    typer.Option(
+        "--threshold",
+        metavar="METRIC<X",
+        help="exit with 4 if missed, e.g. 'latency_p99_s<0.25'; what failed misses any bound on latency",
+    ),
 ]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, metavar="N", help="fixes events, service times and poll phases")
@@ -160,7 +164,7 @@ def _show(result: LoadResult, *, as_json: bool) -> int:
         _say(f"hookbench: VOID: {reason}")
     for threshold in result.thresholds:
         if not threshold.met:
-            value = "not measured" if threshold.value is None else f"it was {threshold.value:g}"
+            value = "undefined" if threshold.value is None else f"it was {threshold.value:g}"
             _say(f"hookbench: threshold missed by {threshold.arm}: {threshold.threshold} ({value})")
     return result.exit_code
 

@@ -21,6 +21,8 @@ from sim.errors import HookbenchError, InputError
 
 EVENT_TYPE = "new_order"
 
+SECRET_VARIABLE = "HOOKBENCH_WEBHOOK_SECRET"  # noqa: S105 - the name of an environment variable
+
 # Standard Webhooks specification, "Webhook Headers (metadata)".
 WEBHOOK_ID = "webhook-id"
 WEBHOOK_TIMESTAMP = "webhook-timestamp"

@@ -72,6 +72,11 @@ class Samples:
         nothing = np.zeros((3, count), dtype=np.int64)
         return cls(index.copy(), intended_us.copy(), *missing, *nothing)
 
+    def due_from(self, start_us: int) -> Samples:
+        """Only the requests intended at `start_us` or later."""
+        chosen = self.intended_us >= start_us
+        return Samples(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
+
     @property
     def sent(self) -> BoolArray:
         """Which requests left."""

@@ -32,7 +32,32 @@ PLAN_VARIABLE = "HOOKBENCH_PLAN"
 PLAN_SCHEMA = 1
 DEFAULT_POOL_SIZE = 100
 DEFAULT_DURATION_S = 30.0
+MAX_REQUESTS = 5_000_000
+"""How many requests one run may schedule: each takes some 100 bytes in the harness and in Locust."""
+
 _A_CENTURY_S = 3.2e9
+
+
+def require_seed(seed: int) -> None:
+    """Check that a seed is one that `hookbench simulate` takes too.
+
+    Raises:
+        InputError: it is outside [0, 2^63).
+    """
+    if not 0 <= seed < 2**63:
+        raise InputError(f"--seed must be in [0, 2^63), got {seed}")
+
+
+def require_schedulable(expected: float, what: str) -> None:
+    """Check, before it is drawn, that a schedule is not too long.
+
+    Raises:
+        InputError: about `expected` requests are more than `MAX_REQUESTS`.
+    """
+    if expected > MAX_REQUESTS:
+        raise InputError(
+            f"{what} asks for {expected:.3g} requests; at most {MAX_REQUESTS:,} are scheduled in a run"
+        )
 
 
 def intended_us(times_s: FloatArray) -> IntArray:
@@ -65,7 +90,7 @@ def scheduled_scenario(
     `duration_s` at most `DEFAULT_DURATION_S` seconds are run.
 
     Raises:
-        InputError: a rate or duration that is not above 0.
+        InputError: a rate or duration that is not above 0, or more than `MAX_REQUESTS` events.
     """
     for name, value in (("rate", rate_per_s), ("duration", duration_s)):
         if value is not None and not (np.isfinite(value) and value > 0):
@@ -80,16 +105,22 @@ def scheduled_scenario(
             "rate_per_s": float(rate_per_s),
             "payload_bytes": scenario.workload.payload_bytes,
         }
-    return scenario.with_values(**changes)
+    scheduled = scenario.with_values(**changes)
+    if scheduled.workload.kind != "trace":
+        require_schedulable(scheduled.workload.rate_per_s * seconds, "rate × duration")
+    return scheduled
 
 
 def event_schedule(scenario: Scenario, seed: int) -> IntArray:
     """When each of the scenario's events is to be sent, in µs since the origin.
 
     Raises:
-        InputError: no event falls within the run's duration.
+        InputError: no event falls within the run's duration, more than `MAX_REQUESTS` do, or the seed is
+            outside its range.
     """
+    require_seed(seed)
     times_s = event_times_s(scenario, seed)
+    require_schedulable(times_s.size, scenario.name)
     if times_s.size == 0:
         raise InputError(
             f"{scenario.name}: no event within {scenario.run.duration_s:g} s; raise --rate or --duration"

@@ -19,13 +19,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loadtest.contract import SECRET_VARIABLE
 from sim.errors import HookbenchError, InputError
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
     from loadtest.inbox import Inbox
-
-SECRET_VARIABLE = "HOOKBENCH_WEBHOOK_SECRET"  # noqa: S105 - a name, not a secret
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -124,7 +124,11 @@ def void_reasons(
 
 @dataclass(frozen=True)
 class Threshold:
-    """A bound on one metric, such as ``latency_p99_s<0.25``."""
+    """A bound on one metric, such as ``latency_p99_s<0.25``.
+
+    On a latency every request or delivery counts: what failed, timed out or was never delivered misses
+    the bound, whatever it is. An undefined metric misses it too.
+    """
 
     text: str
     metric: str
@@ -132,8 +136,8 @@ class Threshold:
     limit: float
 
     def met_by(self, value: float | None) -> bool:
-        """Whether a measured value keeps the bound; an unmeasured or NaN one never does."""
-        if value is None or math.isnan(value):
+        """Whether a measured value keeps the bound; an unmeasured, NaN or infinite one never does."""
+        if value is None or not math.isfinite(value):
             return False
         return {
             "<": value < self.limit,
@@ -145,7 +149,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class ThresholdResult:
-    """One threshold held against one arm's measurement."""
+    """One threshold held against one arm's measurement; `value` None where it is undefined."""
 
     arm: str
     threshold: str
@@ -196,7 +200,8 @@ def judge(
         if not measured:
             results.append(ThresholdResult("none", threshold.text, None, met=False))
         for arm, value in measured.items():
-            results.append(ThresholdResult(arm, threshold.text, value, threshold.met_by(value)))
+            known = value if math.isfinite(value) else None
+            results.append(ThresholdResult(arm, threshold.text, known, threshold.met_by(value)))
     return results
 
 

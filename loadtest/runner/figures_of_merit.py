@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from loadtest.monitor import Usage
 from loadtest.recorder import TIMED_OUT, Samples
-from loadtest.schedule import IntArray
+from loadtest.schedule import FloatArray, IntArray
 from sim.metrics import QUANTILE_METHOD
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _METHOD: Any = QUANTILE_METHOD
 
@@ -53,6 +56,49 @@ def latency_metrics(values_us: IntArray, prefix: str = "latency") -> dict[str, f
     p50, p95, p99 = quantiles_s(values_us, 0.5, 0.95, 0.99)
     values = (seconds.mean(), p50, p95, p99, seconds.max())
     return {f"{prefix}_{name}_s": float(value) for name, value in zip(LATENCY_NAMES, values, strict=True)}
+
+
+def judged_latency_metrics(latency_s: FloatArray, prefix: str = "latency") -> dict[str, float]:
+    """What thresholds on latency are held against, by the same names as `latency_metrics`.
+
+    Args:
+        latency_s: of every request or delivery, `inf` where it failed, timed out or never came: a server
+            that answers half of its requests quickly and refuses the rest is not quick.
+        prefix: of the names.
+
+    Returns:
+        the metrics in seconds; `inf` as soon as a failure reaches into a quantile.
+    """
+    if latency_s.size == 0:
+        return {f"{prefix}_{name}_s": math.nan for name in LATENCY_NAMES}
+    with np.errstate(invalid="ignore"):  # between a latency and a failure lies no number: NaN, hence inf
+        values = [
+            latency_s.mean(),
+            *np.quantile(latency_s, (0.5, 0.95, 0.99), method=_METHOD),
+            latency_s.max(),
+        ]
+    return {
+        f"{prefix}_{name}_s": math.inf if np.isnan(value) else float(value)
+        for name, value in zip(LATENCY_NAMES, values, strict=True)
+    }
+
+
+def judged_sample_metrics(samples: Samples) -> dict[str, float]:
+    """`judged_latency_metrics` of a generator's requests, corrected and uncorrected."""
+    metrics: dict[str, float] = {}
+    for prefix, start_us in (("latency", samples.intended_us), ("uncorrected_latency", samples.sent_us)):
+        latency_s = np.where(samples.acknowledged, (samples.done_us - start_us) / 1e6, math.inf)
+        metrics |= judged_latency_metrics(latency_s, prefix)
+    return metrics
+
+
+def judged_record_metrics(
+    records: pd.DataFrame, warmup_s: float, prefix: str = "latency"
+) -> dict[str, float]:
+    """`judged_latency_metrics` of delivery records created from the end of the warm-up on."""
+    windowed = records[records["created"] >= warmup_s]
+    latency_s = (windowed["visible"] - windowed["created"]).fillna(math.inf).to_numpy()
+    return judged_latency_metrics(latency_s, prefix)
 
 
 def generator_metrics(samples: Samples, origin_us: int, duration_s: float) -> dict[str, float]:

@@ -7,6 +7,7 @@ API of a provider. ``latency_*`` here is intended send to answer, what the world
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,17 @@ import numpy as np
 from loadtest.contract import envelope, now_us
 from loadtest.inbox import LedgerRow, read_ledger
 from loadtest.recorder import Samples
-from loadtest.runner.figures_of_merit import KNOWN_METRICS, generator_metrics, latency_metrics
+from loadtest.runner.check import check
+from loadtest.runner.figures_of_merit import (
+    generator_metrics,
+    judged_record_metrics,
+    judged_sample_metrics,
+    latency_metrics,
+)
 from loadtest.runner.folder import save
 from loadtest.runner.generation import Generation
 from loadtest.runner.outcome import Measured, count, deliveries, finish, last_visible_us, sender_counters
-from loadtest.runner.processes import Child, get_json, require_reachable
+from loadtest.runner.processes import Child, ProcessFailed, get_json, require_reachable
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import ArmRun, LoadResult
 from loadtest.runner.session import (
@@ -45,9 +52,10 @@ from loadtest.schedule import (
     crowd_schedule,
     event_schedule,
     event_times_s,
+    require_schedulable,
     scheduled_scenario,
 )
-from loadtest.verdict import LAG_P99_LIMIT_S, judge, parse_threshold
+from loadtest.verdict import LAG_P99_LIMIT_S, judge
 from sim.errors import InputError
 from sim.metrics import summarise
 from sim.results import RunFolder
@@ -56,7 +64,7 @@ if TYPE_CHECKING:
     from sim.scenario import Scenario
 
 ARMS = ("webhook", "polling")
-PUBLISH_BATCH = 50
+PUBLISH_BATCH_BYTES = 4_000_000
 
 
 def load(
@@ -99,14 +107,7 @@ def load(
         ProcessFailed: a process of the run died or kept silent.
         KeyboardInterrupt: interrupted; every process is gone and the run folder is marked incomplete.
     """
-    for arm in arms:
-        if arm not in ARMS:
-            raise InputError(f"no arm is called {arm!r}; arms: {', '.join(ARMS)}")
-    if not arms or len(set(arms)) < len(arms):
-        raise InputError(f"give each arm once, got {', '.join(arms) or 'none'}; arms: {', '.join(ARMS)}")
-    if pool_size < 1:
-        raise InputError(f"pool_size must be at least 1, got {pool_size}")
-    limits = [parse_threshold(text, KNOWN_METRICS) for text in thresholds]
+    limits = check(arms, ARMS, thresholds, seed, pool_size)
     # For a crowd of pollers the rate counts polls: the events stay as they are.
     effective = {
         arm: scheduled_scenario(scenario, rate_per_s if arm == "webhook" else None, duration_s)
@@ -131,7 +132,7 @@ def load(
         for arm in arms:
             with session(progress, None if host else own_secret()) as context:
                 runs.append((_senders if arm == "webhook" else _crowd)(context, effective[arm], settings))
-        judged = judge(limits, {run.arm: run.metrics for run in runs})
+        judged = judge(limits, {run.arm: run.metrics | run.judged for run in runs})
         result = LoadResult("load", effective[arms[0]], seed, tuple(runs), tuple(judged), folder.path)
         save(folder, result, figures=figures)
     return result
@@ -178,24 +179,25 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
         rows = read_ledger(inbox)
         end_us = last_visible_us(rows, origin_us + round(scenario.run.duration_s * 1e6))
     ledger = count(samples, rows)
-    metrics = latency_metrics(samples.corrected_us)
-    metrics |= latency_metrics(samples.uncorrected_us, "uncorrected_latency")
+    metrics, judged = _seen_from_outside(samples, origin_us, scenario)
     records = None
     if rows is not None:
         records = deliveries(samples, rows, origin_us)
         seen = summarise(
             records,
-            sender_counters(samples, status, origin_us + round(scenario.run.warmup_s * 1e6)),
+            sender_counters(samples, status, _window_start_us(origin_us, scenario)),
             scenario,
         )
         metrics |= {
             (f"visible_{name}" if name.startswith("latency_") else name): value
             for name, value in seen.items()
         }
-    metrics |= generator_metrics(samples, origin_us, scenario.run.duration_s)
+        judged |= judged_record_metrics(records, scenario.run.warmup_s, "visible_latency")
     return finish(
         context,
-        Measured("webhook", samples, metrics, ledger, records, ledger.visible or 0, origin_us, end_us),
+        Measured(
+            "webhook", samples, metrics, judged, ledger, records, ledger.visible or 0, origin_us, end_us
+        ),
         servers={} if receiver is None else {"receiver": (receiver, ready_us)},
         settings=settings,
         notes={
@@ -217,6 +219,7 @@ def _crowd(context: Session, scenario: Scenario, settings: Settings) -> ArmRun:
         pollers = max(1, round(rate_per_s * interval_s))
         interval_s = pollers / rate_per_s
         scenario = scenario.with_values(**{"polling.interval_s": interval_s})
+    require_schedulable(pollers * (scenario.run.duration_s / interval_s + 1), "pollers × duration / interval")
     phases = np.array([poll_phase_s(scenario, seed, poller) for poller in range(pollers)])
     page_size = min(scenario.polling.page_size, 1000)
     polls = crowd_schedule(
@@ -254,18 +257,35 @@ def _crowd(context: Session, scenario: Scenario, settings: Settings) -> ArmRun:
     context.monitor.read_now()
     end_us = now_us()
     ledger = count(samples, None)
-    metrics = latency_metrics(samples.corrected_us)
-    metrics |= latency_metrics(samples.uncorrected_us, "uncorrected_latency")
-    metrics |= generator_metrics(samples, origin_us, scenario.run.duration_s)
+    metrics, judged = _seen_from_outside(samples, origin_us, scenario)
     if provider is not None:
-        metrics["empty_ratio"] = float((polls.due[samples.index] == 0).mean())
+        windowed = samples.due_from(_window_start_us(origin_us, scenario))
+        metrics["empty_ratio"] = (
+            float((polls.due[windowed.index] == 0).mean()) if windowed.index.size else math.nan
+        )
     return finish(
         context,
-        Measured("polling", samples, metrics, ledger, None, ledger.acknowledged, origin_us, end_us),
+        Measured("polling", samples, metrics, judged, ledger, None, ledger.acknowledged, origin_us, end_us),
         servers={} if provider is None else {"provider": (provider, ready_us)},
         settings=settings,
         notes={"pollers": pollers, "interval_s": interval_s},
     )
+
+
+def _window_start_us(origin_us: int, scenario: Scenario) -> int:
+    return origin_us + round(scenario.run.warmup_s * 1e6)
+
+
+def _seen_from_outside(
+    samples: Samples, origin_us: int, scenario: Scenario
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The metrics of the requests due after the warm-up, and the latencies that thresholds judge."""
+    start_us = _window_start_us(origin_us, scenario)
+    windowed = samples.due_from(start_us)
+    metrics = latency_metrics(windowed.corrected_us)
+    metrics |= latency_metrics(windowed.uncorrected_us, "uncorrected_latency")
+    metrics |= generator_metrics(windowed, start_us, scenario.run.duration_s - scenario.run.warmup_s)
+    return metrics, judged_sample_metrics(windowed)
 
 
 def _generate(
@@ -282,14 +302,25 @@ def _generate(
 
 
 def _preload(provider: Child, run_id: str, most_due: int, payload_bytes: int) -> tuple[str, ...]:
-    """Publish as many events as any poll finds; returns the cursors behind which 0, 1, 2 … of them lie."""
-    cursors = [str(get_json(f"{provider.url}/events")["cursor"])]
-    events = [envelope(run_id, index, now_us(), payload_bytes) for index in range(most_due)]
-    for start in range(0, most_due, PUBLISH_BATCH):
-        get_json(f"{provider.url}/events", b"[" + b",".join(events[start : start + PUBLISH_BATCH]) + b"]")
-    for _ in events:
-        page = get_json(f"{provider.url}/events?limit=1&after={quote(cursors[-1], safe='')}")
-        cursors.append(str(page["cursor"]))
+    """Publish as many events as any poll finds; returns the cursors behind which 0, 1, 2 … of them lie.
+
+    Raises:
+        ProcessFailed: the provider does not take them.
+    """
+    batch = max(1, PUBLISH_BATCH_BYTES // max(payload_bytes, 500))
+    try:
+        cursors = [str(get_json(f"{provider.url}/events")["cursor"])]
+        for start in range(0, most_due, batch):
+            indices = range(start, min(start + batch, most_due))
+            events = b",".join(envelope(run_id, index, now_us(), payload_bytes) for index in indices)
+            get_json(f"{provider.url}/events", b"[" + events + b"]")
+        for _ in range(most_due):
+            page = get_json(f"{provider.url}/events?limit=1&after={quote(cursors[-1], safe='')}")
+            cursors.append(str(page["cursor"]))
+    except (OSError, ValueError) as error:
+        raise ProcessFailed(
+            f"the provider did not take {most_due} events of {payload_bytes:,} bytes: {error}"
+        ) from None
     return tuple(reversed(cursors))
 
 

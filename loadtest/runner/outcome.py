@@ -28,6 +28,7 @@ class Measured:
     """One arm run as measured, before the verdict.
 
     Attributes:
+        judged: see `ArmRun`.
         delivered: what the servers' cost is spread over: visible events, or answered polls.
         origin_us, end_us: the span over which that cost is counted.
     """
@@ -35,6 +36,7 @@ class Measured:
     arm: str
     samples: Samples
     metrics: dict[str, float]
+    judged: dict[str, float]
     ledger: Ledger
     records: pd.DataFrame | None
     delivered: int
@@ -180,6 +182,7 @@ def finish(
         samples=samples,
         records=measured.records,
         server_load=monitor.frame(measured.origin_us),
+        judged=measured.judged,
         notes={
             "event_loops": {role: child.ready.get("loop") for role, (child, _) in servers.items()},
             "cpus": context.crew.cpus.describe(),

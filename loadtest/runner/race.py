@@ -20,7 +20,8 @@ import numpy as np
 
 from loadtest.contract import now_us
 from loadtest.inbox import LedgerRow, read_ledger
-from loadtest.runner.figures_of_merit import KNOWN_METRICS, generator_metrics
+from loadtest.runner.check import check
+from loadtest.runner.figures_of_merit import generator_metrics, judged_record_metrics
 from loadtest.runner.folder import save
 from loadtest.runner.generation import Generation
 from loadtest.runner.outcome import Measured, count, finish, inbox_counters, last_visible_us, visible_us
@@ -42,7 +43,7 @@ from loadtest.runner.session import (
     write_service_times,
 )
 from loadtest.schedule import DEFAULT_POOL_SIZE, IntArray, Plan, event_schedule, scheduled_scenario
-from loadtest.verdict import LAG_P99_LIMIT_S, judge, parse_threshold
+from loadtest.verdict import LAG_P99_LIMIT_S, judge
 from sim.errors import InputError
 from sim.experiment import paired_difference
 from sim.metrics import summarise
@@ -57,6 +58,9 @@ if TYPE_CHECKING:
 ARMS = ("webhook", "polling")
 LEAD_IN_S = 1.5
 """Quiet seconds before the first event: the poller starts within them, and idle cost is read in them."""
+
+PUBLISH_TIMEOUT_S = 10.0
+"""For one publication; the scenario's own timeouts are those of its senders and pollers."""
 
 POLLER_MARGIN_S = 5.0
 
@@ -108,18 +112,13 @@ def race(
         ProcessFailed: a process of the run died or kept silent.
         KeyboardInterrupt: interrupted; every process is gone and the run folder is marked incomplete.
     """
-    for arm in arms:
-        if arm not in ARMS:
-            raise InputError(f"no arm is called {arm!r}; arms: {', '.join(ARMS)}")
-    if not arms or len(set(arms)) < len(arms):
-        raise InputError(f"give each arm once, got {', '.join(arms) or 'none'}; arms: {', '.join(ARMS)}")
+    limits = check(arms, ARMS, thresholds, seed, pool_size)
     if runs < 1:
         raise InputError(f"--runs must be at least 1, got {runs}")
     if "polling" in arms and scenario.polling.schedule != "fixed_rate":
         raise InputError(
             f'the real poller asks at a fixed rate only, not polling.schedule = "{scenario.polling.schedule}"'
         )
-    limits = [parse_threshold(text, KNOWN_METRICS) for text in thresholds]
     effective = _as_raced(scheduled_scenario(scenario, rate_per_s, duration_s))
     progress = progress or Progress()
     from sim.randomness import replication_seed  # noqa: PLC0415 - compiled code
@@ -188,7 +187,7 @@ def _race_arm(
         path="/events",
         offsets_us=offsets,
         payload_bytes=scenario.workload.payload_bytes,
-        timeout_s=10.0,
+        timeout_s=PUBLISH_TIMEOUT_S,
         pool_size=settings.pool_size,
         lead_in_s=LEAD_IN_S,
     )
@@ -227,15 +226,24 @@ def _race_arm(
     records = race_records(arm, samples.intended_us, rows, _read_csv(ledger_path), origin_us)
     counters = window_counters(arm, in_window)
     metrics = summarise(records, counters, scenario)
-    metrics |= {
-        name: value
-        for name, value in generator_metrics(samples, origin_us, scenario.run.duration_s).items()
-        if name in ("lag_p50_s", "lag_p99_s", "achieved_rate_per_s")
-    }
+    warmup_s, warmup_us = scenario.run.warmup_s, round(scenario.run.warmup_s * 1e6)
+    windowed = samples.due_from(origin_us + warmup_us)
+    published_window = generator_metrics(windowed, origin_us + warmup_us, scenario.run.duration_s - warmup_s)
+    metrics |= {name: published_window[name] for name in ("lag_p50_s", "lag_p99_s", "achieved_rate_per_s")}
     ledger = count(samples, rows)
     return finish(
         context,
-        Measured(arm, samples, metrics, ledger, records, ledger.visible or 0, origin_us, end_us),
+        Measured(
+            arm,
+            samples,
+            metrics,
+            judged_record_metrics(records, warmup_s),
+            ledger,
+            records,
+            ledger.visible or 0,
+            origin_us,
+            end_us,
+        ),
         servers=servers,
         settings=settings,
         notes={
@@ -358,10 +366,9 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
 
 def _means(runs: Sequence[ArmRun]) -> dict[str, float]:
     """Each metric's mean over runs, what a threshold is held against."""
-    names = dict.fromkeys(name for run in runs for name in run.metrics)
-    return {
-        name: float(np.mean([run.metrics[name] for run in runs if name in run.metrics])) for name in names
-    }
+    judged = [run.metrics | run.judged for run in runs]
+    names = dict.fromkeys(name for metrics in judged for name in metrics)
+    return {name: float(np.mean([metrics[name] for metrics in judged if name in metrics])) for name in names}
 
 
 def _paired(runs: Sequence[ArmRun], arms: Sequence[str]) -> list[Paired]:

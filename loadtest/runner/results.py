@@ -34,6 +34,7 @@ class ArmRun:
         records: delivery records (see `sim.records`), None where deliveries cannot be seen.
         server_load: the monitor's readings as a table.
         notes: facts for run.json: event loops, cores, CPU baselines, failures.
+        judged: latency metrics in which failures count as infinitely late, for thresholds only.
     """
 
     arm: str
@@ -45,6 +46,7 @@ class ArmRun:
     records: pd.DataFrame | None
     server_load: pd.DataFrame
     notes: dict[str, Any] = field(default_factory=dict)
+    judged: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loadtest.contract import now_us
+from loadtest.contract import SECRET_VARIABLE, now_us
 from loadtest.monitor import Monitor
 from loadtest.runner.processes import Child, CpuPlan, Crew, ProcessFailed
 from loadtest.runner.progress import Progress
@@ -26,7 +26,6 @@ from loadtest.runner.progress import Progress
 if TYPE_CHECKING:
     from sim.scenario import Scenario
 
-SECRET_VARIABLE = "HOOKBENCH_WEBHOOK_SECRET"  # noqa: S105 - a name, not a secret
 DRAIN_POLL_S = 0.2
 IDLE_MARGIN_US = 50_000
 LEAST_IDLE_US = 200_000

@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 import time
 
-from loadtest.contract import envelope, event_id, now_us
+from loadtest.contract import SECRET_VARIABLE, envelope, event_id, now_us
 from loadtest.scenarios.open_loop import Builder, OpenLoop, OpenLoopUser, Prepared
 from loadtest.schedule import Plan
 from loadtest.signatures import StandardWebhooks
 from sim.errors import InputError
-
-SECRET_VARIABLE = "HOOKBENCH_WEBHOOK_SECRET"  # noqa: S105 - the variable's name
 
 
 def signed_posts(plan: Plan, origin_us: int) -> Builder:

@@ -9,7 +9,13 @@ import pytest
 
 from loadtest.inbox import LedgerRow
 from loadtest.recorder import TIMED_OUT, Samples
-from loadtest.runner.figures_of_merit import generator_metrics, latency_metrics, server_metrics
+from loadtest.runner.figures_of_merit import (
+    generator_metrics,
+    judged_record_metrics,
+    judged_sample_metrics,
+    latency_metrics,
+    server_metrics,
+)
 from loadtest.runner.outcome import count, deliveries, last_visible_us, sender_counters, visible_us
 from loadtest.runner.race import differences, next_tick_us, race_records, window_counters
 from loadtest.runner.session import difference
@@ -136,6 +142,28 @@ def test_latency_names_and_nothing_of_nothing():
     assert metrics["uncorrected_latency_p50_s"] == pytest.approx(0.002)
     assert metrics["uncorrected_latency_max_s"] == pytest.approx(0.003)
     assert all(math.isnan(value) for value in latency_metrics(np.array([], dtype=np.int64)).values())
+
+
+def test_failures_count_as_infinitely_late_where_a_threshold_judges():
+    # 100 requests answered after 1 … 100 ms, of which the quickest failed: p50 and p95 move, p99 is gone.
+    samples = Samples.scheduled(np.arange(100), ORIGIN_US + np.arange(100))
+    samples.sent_us[:] = samples.intended_us
+    samples.done_us[:] = samples.intended_us + 1000 * np.arange(1, 101)
+    samples.status[:] = 204
+    samples.status[:2] = [500, TIMED_OUT]
+    judged = judged_sample_metrics(samples)
+    assert judged["latency_p50_s"] == pytest.approx(0.0525)
+    assert judged["uncorrected_latency_p95_s"] == pytest.approx(0.09705)
+    assert judged["latency_p99_s"] == judged["latency_max_s"] == judged["latency_mean_s"] == math.inf
+    samples.status[:60] = 500
+    assert judged_sample_metrics(samples)["latency_p50_s"] == math.inf
+    assert latency_metrics(samples.corrected_us)["latency_p50_s"] < 0.1
+
+
+def test_undelivered_events_count_as_infinitely_late_from_the_warm_up_on():
+    frame = deliveries(five_requests(), ROWS, ORIGIN_US)
+    assert judged_record_metrics(frame, 0.15, "visible_latency")["visible_latency_p50_s"] == math.inf
+    assert judged_record_metrics(frame.iloc[[0, 2]], 0.15)["latency_max_s"] == pytest.approx(0.05)
 
 
 def test_generator_ratios_share_one_denominator():

@@ -38,6 +38,20 @@ def test_corrected_runs_from_the_intended_time_and_uncorrected_from_the_real_one
     assert samples.generator_lag_us.tolist() == [10, 30, 10, 10]
 
 
+def test_the_requests_of_a_window_are_those_due_in_it():
+    windowed = recorded().due_from(1000)
+    assert windowed.index.tolist() == [1, 2, 3, 4]
+    assert windowed.corrected_us.tolist() == [4600]
+    assert (windowed.dispatched_us[0], windowed.queued.tolist()) == (1030, [1, 0, 0, 0])
+
+
+def test_304_is_an_answer_and_other_redirections_are_failures():
+    samples = recorded()
+    samples.status[:2] = [304, 302]
+    assert samples.acknowledged.tolist() == [True, False, False, False, False]
+    assert samples.failures()["HTTP 302"] == 1
+
+
 def test_failures_are_counted_by_kind():
     samples = recorded()
     assert samples.failures() == {"timed out": 1, "HTTP 503": 1}

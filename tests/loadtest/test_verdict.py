@@ -91,6 +91,7 @@ def test_unsent_requests_and_total_failure_are_void_with_the_reason():
         ("achieved_rate_per_s >= 1e2", 100.0, True),
         ("lost_ratio<0.1", float("nan"), False),
         ("lost_ratio<0.1", None, False),
+        ("achieved_rate_per_s>1", float("inf"), False),
     ],
 )
 def test_thresholds_compare_as_written(text, value, met):
@@ -128,6 +129,14 @@ def test_thresholds_are_held_against_every_arm_that_measures_them():
         ThresholdResult("webhook", "latency_p99_s<1", 0.5, met=True),
         ThresholdResult("polling", "latency_p99_s<1", 2.0, met=False),
         ThresholdResult("none", "lost_ratio<1", None, met=False),
+    ]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_threshold_on_an_undefined_metric_is_missed_and_has_no_value(value):
+    threshold = parse_threshold("latency_p99_s<1", METRICS)
+    assert judge([threshold], {"webhook": {"latency_p99_s": value}}) == [
+        ThresholdResult("webhook", "latency_p99_s<1", None, met=False)
     ]
 
 

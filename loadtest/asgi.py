@@ -45,6 +45,8 @@ class Application:
 
     def __init__(self) -> None:
         self.loop_name = "unknown"
+        self.failure: str | None = None
+        self.shut_down: Callable[[], None] = lambda: None
         self.routes: dict[str, dict[str, Handler]] = {
             "/health": {"GET": self._health},
             "/status": {"GET": self._status},
@@ -55,6 +57,11 @@ class Application:
 
     async def stop(self) -> None:
         """Called once after the last request was answered."""
+
+    def fail(self, reason: str) -> None:
+        """End the process: drain, say `reason` in one line, and exit with an error."""
+        self.failure = reason
+        self.shut_down()
 
     def status(self) -> dict[str, Any]:
         """Counts shown at /status."""

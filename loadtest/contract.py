@@ -33,6 +33,12 @@ GITHUB_EVENT = "x-github-event"
 GITHUB_SIGNATURE_256 = "x-hub-signature-256"
 GITHUB_SIGNATURE_SHA1 = "x-hub-signature"
 
+STANDARD = "standard"
+"""Whose ids an event's id is unique among: Standard Webhooks and the events API of the same provider."""
+
+GITHUB = "github"
+"""The same for GitHub's delivery ids."""
+
 MISSING = -1  # an index or a time that a foreign event does not carry
 
 _MAX_INTEGER = 2**63 - 1
@@ -47,7 +53,7 @@ class Envelope(NamedTuple):
     """An event's identity, without its data.
 
     Attributes:
-        id: unique over all runs; what receivers deduplicate on.
+        id: unique over all runs; what receivers deduplicate on, source by source.
         type: what happened, e.g. "new_order".
         index: the event's position in its scenario's event list, or `MISSING`.
         created_us: the intended creation on the run's clock (µs), or `MISSING`.
@@ -114,6 +120,20 @@ def parse_json(body: bytes) -> object:
         raise MalformedEvent(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
     except ValueError as error:
         raise MalformedEvent(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise MalformedEvent("the body is not an event: its JSON is nested too deeply") from None
+
+
+def event_bytes(document: object) -> bytes:
+    """A parsed event as the compact bytes that are stored and sent on.
+
+    Raises:
+        MalformedEvent: it holds a lone surrogate, which JSON can name and UTF-8 cannot carry.
+    """
+    try:
+        return compact_json(document)
+    except UnicodeEncodeError as error:
+        raise MalformedEvent(f"the event is not Unicode text: {error.reason}") from None
     except RecursionError:
         raise MalformedEvent("the body is not an event: its JSON is nested too deeply") from None
 

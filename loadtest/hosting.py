@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 
 from loadtest.asgi import Application
-from sim.errors import InputError
+from sim.errors import HookbenchError, InputError
 
 LOOPS = ("uvloop", "asyncio")
 KEEP_ALIVE_S = 75  # longer than senders pause, so that a connection is not closed under a request
@@ -83,6 +83,7 @@ def serve(app: Application, listener: socket.socket, loop: str, drain_s: float) 
 
     Raises:
         InputError: the loop that runs is not the one that was asked for.
+        HookbenchError: the application failed while it served (`Application.fail`).
     """
     config = uvicorn.Config(
         app,
@@ -107,7 +108,10 @@ async def _serve(server: _Server, app: Application, listener: socket.socket, loo
     app.loop_name = running_loop_name()
     if app.loop_name != loop:
         raise InputError(f"--loop {loop} was asked for, but {app.loop_name} is running")
+    app.shut_down = lambda: server.handle_exit(signal.SIGTERM, None)
     await server.serve(sockets=[listener])
+    if app.failure is not None:
+        raise HookbenchError(app.failure)
 
 
 class _Server(uvicorn.Server):

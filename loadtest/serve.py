@@ -2,7 +2,8 @@
 
 Once it answers, a server prints one JSON line on standard output,
 ``{"ready": true, "role": ..., "port": ..., "pid": ..., "loop": ...}``; everything else goes to standard
-error. SIGTERM and SIGINT stop it: no new requests, drain, exit 0. Bad input is one line and exit 2.
+error. SIGTERM and SIGINT stop it: no new requests, drain, exit 0. Bad input is one line and exit 2; a
+server that fails while it runs ends with one line and exit 1.
 Secrets come from the environment variable HOOKBENCH_WEBHOOK_SECRET (several, separated by blanks, while
 one rotates) or from ``--secret-file``, never from an argument that other users could see.
 """
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one server until it is told to stop.
 
     Returns:
-        the exit code: 0 after a drain, 2 for bad input (said in one line on standard error).
+        the exit code: 0 after a drain, 1 when the server failed, 2 for bad input (both said in one line on
+        standard error).
     """
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s"

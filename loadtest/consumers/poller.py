@@ -2,7 +2,8 @@
 
 Tick k falls at origin + phase + k·interval, computed and never accumulated. Ticks that fall while a cycle
 is outstanding are skipped; a full page asks for the next at once; a timeout or error abandons the cycle,
-and the cursor stays where it was.
+and the cursor stays where it was. Only when the source says that the cursor is gone (410: it was restarted)
+does the poller start over from the beginning; the inbox counts what it knows already as duplicates.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from urllib.parse import quote
 import aiohttp
 
 from loadtest.asgi import Application
-from loadtest.contract import MalformedEvent, compact_json, envelope_of, now_us, parse_json
+from loadtest.contract import MalformedEvent, envelope_of, event_bytes, now_us, parse_json
 from loadtest.http_bytes import exchange_bytes
-from loadtest.inbox import Arrival, Inbox, InboxUnavailable
+from loadtest.inbox import MAX_SUBMISSION, Arrival, Inbox, InboxUnavailable
 
 log = logging.getLogger("hookbench.poller")
 
@@ -89,7 +90,7 @@ class Poller:
 
     async def _cycle(self, session: aiohttp.ClientSession) -> None:
         try:
-            while await self._request(session) == self._page_size:
+            while await self._request(session) >= self._page_size:
                 pass
         except TimeoutError:
             self.counts["timeouts"] += 1
@@ -117,13 +118,16 @@ class Poller:
             self.counts["not_modified"] += 1
             self.counts["empty_responses"] += 1
             return 0
+        if response.status == 410 and self._cursor is not None:
+            self._cursor = self._etag = None
+            raise MalformedEvent(f"the source has lost the cursor; starting over: {body[:200]!r}")
         if response.status != 200:
             raise MalformedEvent(f"the source answered {response.status}: {body[:200]!r}")
         cursor, arrivals = parse_page(body, received_us)
         self.counts["events"] += len(arrivals)
-        if arrivals:
-            await self._inbox.submit(arrivals, bounded=False)
-        else:
+        for start in range(0, len(arrivals), MAX_SUBMISSION):  # a source may send more than was asked for
+            await self._inbox.submit(arrivals[start : start + MAX_SUBMISSION], bounded=False)
+        if not arrivals:
             self.counts["empty_responses"] += 1
         if cursor != self._cursor:
             await self._inbox.save_cursor(self._source, cursor)
@@ -153,7 +157,7 @@ class PollerApp(Application):
         """Open the inbox and begin to poll."""
         await self._inbox.start()
         self._task = asyncio.get_running_loop().create_task(self._poller.run())
-        self._task.add_done_callback(_report_crash)
+        self._task.add_done_callback(self._crashed)
 
     async def stop(self) -> None:
         """Stop polling at once; serve what is stored, for at most `drain_s`."""
@@ -164,8 +168,12 @@ class PollerApp(Application):
             log.warning("%d stored events are not processed yet; the next start takes them up", left)
 
     def status(self) -> dict[str, Any]:
-        """The poller's counts and the inbox's; `polling` is false should the poller ever have died."""
+        """The poller's counts and the inbox's; `polling` is false once it is over."""
         return {"polling": not self._task.done(), **self._poller.counts, **self._inbox.status()}
+
+    def _crashed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(f"the poller died: {type(error).__name__}: {error}")
 
 
 def next_tick(now: int, first_us: float, interval_us: float, last: int) -> int:
@@ -192,11 +200,6 @@ def parse_page(body: bytes, received_us: int) -> tuple[str, list[Arrival]]:
     match page:
         case {"events": list(events), "cursor": str(cursor)}:
             return cursor, [
-                Arrival(envelope_of(event), compact_json(event), "poll", received_us) for event in events
+                Arrival(envelope_of(event), event_bytes(event), "poll", received_us) for event in events
             ]
     raise MalformedEvent('the answer is not {"events": [...], "cursor": "..."}')
-
-
-def _report_crash(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("the poller died", exc_info=error)

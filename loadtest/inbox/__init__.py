@@ -2,10 +2,11 @@
 
 from loadtest.inbox.inbox import Arrival, Inbox, InboxFull, InboxUnavailable
 from loadtest.inbox.ledger import LedgerRow, read_ledger
-from loadtest.inbox.storage import inbox_path
+from loadtest.inbox.storage import MAX_SUBMISSION, inbox_path
 from loadtest.inbox.worker import ServiceTimes, Worker
 
 __all__ = [
+    "MAX_SUBMISSION",
     "Arrival",
     "Inbox",
     "InboxFull",

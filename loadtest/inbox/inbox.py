@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from loadtest.contract import Envelope
+from loadtest.contract import STANDARD, Envelope
 from loadtest.inbox.storage import MAX_GROUP, MAX_SUBMISSION, Row, Storage
 from loadtest.inbox.worker import ServiceTimes, Worker
 from sim.errors import HookbenchError
@@ -44,12 +44,16 @@ class Arrival(NamedTuple):
         payload: its bytes, as verified.
         via: "webhook" or "poll".
         received_us: when it was completely here.
+        source: whose ids the event's id is unique among, a name in `loadtest.contract`: one provider's
+            delivery id may well equal another's event id. What our provider pushes and what is polled from
+            it share `STANDARD`, so that each is a duplicate of the other.
     """
 
     event: Envelope
     payload: bytes
     via: str
     received_us: int
+    source: str = STANDARD
 
 
 class _Submission(NamedTuple):
@@ -64,7 +68,8 @@ class Inbox:
         path: the SQLite file; created when missing, exclusive while open.
         workers: service slots.
         service: service time by event index.
-        queue_limit: events that may wait (uncommitted, or stored without a slot) before `submit` refuses.
+        queue_limit: events that may wait beyond those that find a slot free, before `submit` refuses; with 0
+            an event is taken only if a slot is free for it.
 
     Attributes:
         accepted: events newly stored. duplicates: copies of known ones. groups: commits so far.
@@ -106,7 +111,7 @@ class Inbox:
 
     @property
     def waiting(self) -> int:
-        """Events that are not stored yet or wait for a slot; what `queue_limit` bounds."""
+        """Events that are not stored yet or wait for a slot."""
         return self._uncommitted + self.worker.waiting
 
     def submit(self, arrivals: Sequence[Arrival], *, bounded: bool = True) -> asyncio.Future[None]:
@@ -115,15 +120,17 @@ class Inbox:
         Polled events come `bounded=False`: whoever asked for them has to take them.
 
         Raises:
-            InboxFull: at once, when `queue_limit` events wait.
+            InboxFull: at once, when `queue_limit` events wait and every slot is taken or spoken for.
             InboxUnavailable: by the future, when storage failed.
         """
-        if bounded and self.waiting + len(arrivals) > self._queue_limit:
+        room = self._queue_limit + self._worker_slots - self.worker.in_service
+        if bounded and self.waiting + len(arrivals) > room:
             raise InboxFull(f"{self.waiting} events wait already; the limit is {self._queue_limit}")
         assert 0 < len(arrivals) <= MAX_SUBMISSION
         rows = [
-            (a.event.id, a.event.index, a.event.type, a.via, a.payload, a.event.created_us, a.received_us)
+            (a.source, e.id, e.index, e.type, a.via, a.payload, e.created_us, a.received_us)
             for a in arrivals
+            for e in (a.event,)
         ]
         stored: asyncio.Future[None] = self._loop.create_future()
         self._submissions.append(_Submission(rows, stored))

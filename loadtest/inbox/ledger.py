@@ -7,11 +7,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from loadtest.contract import STANDARD
 from sim.errors import InputError
 
 
 class LedgerRow(NamedTuple):
-    """One stored event; times in µs of the machine's monotonic clock, `visible_us` None until visible."""
+    """One stored event; times in µs of the machine's monotonic clock, `visible_us` None until visible.
+
+    `source` is whose ids `event_id` is unique among; see `loadtest.inbox.Arrival`.
+    """
 
     seq: int
     event_id: str
@@ -22,6 +26,7 @@ class LedgerRow(NamedTuple):
     received_us: int
     visible_us: int | None
     copies: int
+    source: str = STANDARD
 
 
 def read_ledger(path: str | Path) -> list[LedgerRow]:

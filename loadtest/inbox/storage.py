@@ -17,17 +17,18 @@ from typing import IO
 
 from sim.errors import InputError
 
-Row = tuple[str, int, str, str, bytes, int, int]
-"""event_id, event_index, event_type, via, payload, created_us, received_us"""
+Row = tuple[str, str, int, str, str, bytes, int, int]
+"""source, event_id, event_index, event_type, via, payload, created_us, received_us"""
 
 MAX_GROUP = 256  # rows gathered into one statement
 MAX_SUBMISSION = 4000  # rows that belong together; SQLite binds at most 32766 values in a statement
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = f"""
 CREATE TABLE inbox (
   seq INTEGER PRIMARY KEY,
-  event_id TEXT NOT NULL UNIQUE,
+  source TEXT NOT NULL,
+  event_id TEXT NOT NULL,
   event_index INTEGER NOT NULL,
   event_type TEXT NOT NULL,
   via TEXT NOT NULL,
@@ -35,16 +36,18 @@ CREATE TABLE inbox (
   created_us INTEGER NOT NULL,
   received_us INTEGER NOT NULL,
   visible_us INTEGER,
-  copies INTEGER NOT NULL DEFAULT 1
+  copies INTEGER NOT NULL DEFAULT 1,
+  UNIQUE (event_id, source)
 ) STRICT;
 CREATE INDEX unprocessed ON inbox (seq) WHERE visible_us IS NULL;
 CREATE TABLE cursors (source TEXT PRIMARY KEY, cursor TEXT NOT NULL) STRICT, WITHOUT ROWID;
 PRAGMA user_version = {_SCHEMA_VERSION};
 """
 _INSERT = (
-    "INSERT INTO inbox (event_id, event_index, event_type, via, payload, created_us, received_us) VALUES "
+    "INSERT INTO inbox "
+    "(source, event_id, event_index, event_type, via, payload, created_us, received_us) VALUES "
 )
-_ON_DUPLICATE = " ON CONFLICT (event_id) DO UPDATE SET copies = copies + 1"
+_ON_DUPLICATE = " ON CONFLICT (event_id, source) DO UPDATE SET copies = copies + 1"
 
 
 def inbox_path(url: str) -> Path:
@@ -87,22 +90,23 @@ class Storage:
             raise InputError(f"the inbox {path} cannot be opened: {error}") from None
 
     def insert(self, rows: Sequence[Row]) -> list[tuple[int, int]]:
-        """Store up to `MAX_SUBMISSION` events durably; a known event id only counts one more copy.
+        """Store up to `MAX_SUBMISSION` events durably; a known (source, event id) only counts one more copy.
 
         Returns:
             (seq, event_index) of the events that are new, in their order of arrival.
 
         Raises:
-            sqlite3.Error: nothing of the group was stored.
+            sqlite3.Error: nothing of the group may be acknowledged. Usually nothing was stored; where only
+                telling the new from the known failed, the next start finds the new ones unprocessed.
         """
         before = self._last_seq
-        values = ",".join(["(?,?,?,?,?,?,?)"] * len(rows))
+        values = ",".join(["(?,?,?,?,?,?,?,?)"] * len(rows))
         flat = [field for row in rows for field in row]
         cursor = self._db.execute(f"{_INSERT}{values}{_ON_DUPLICATE}", flat)
         # A row id is one more than the largest, so this one number tells the usual case: all were new.
         if cursor.lastrowid == before + len(rows):
             self._last_seq = cursor.lastrowid
-            return [(before + position, row[1]) for position, row in enumerate(rows, start=1)]
+            return [(before + position, row[2]) for position, row in enumerate(rows, start=1)]
         fresh = self._db.execute(
             "SELECT seq, event_index FROM inbox WHERE seq > ? ORDER BY seq", (before,)
         ).fetchall()

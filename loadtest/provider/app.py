@@ -1,7 +1,9 @@
 """The provider's API: publish events, page through them, subscribe endpoints.
 
 ``POST /events`` takes an envelope or a list of them (202); ``GET /events?after=CURSOR&limit=N`` answers
-``{"events": [...], "cursor": "...", "more": bool}`` with an ETag, or 304; ``POST /subscriptions`` takes
+``{"events": [...], "cursor": "...", "more": bool}`` with an ETag, or 304, or 410 with
+``{"error": ..., "code": "cursor_gone"}`` to a cursor of another run of the provider, whereupon a client
+starts over without a cursor and deduplicates; ``POST /subscriptions`` takes
 ``{"url": ..., "secret": ...}`` (201; without a secret the provider's own are used). A subscription
 receives the events that are published after it was made.
 """
@@ -18,9 +20,9 @@ from urllib.parse import parse_qs
 import aiohttp
 
 from loadtest.asgi import Application, Receive, Scope, Send, read_body, reply_bytes, reply_error, reply_json
-from loadtest.contract import MalformedEvent, compact_json, envelope_of, now_us, parse_json
+from loadtest.contract import MalformedEvent, envelope_of, event_bytes, now_us, parse_json
 from loadtest.provider.dispatcher import Endpoint, WebhookPolicy, ledger_rows
-from loadtest.provider.feed import BadQuery, Feed, etag_matches
+from loadtest.provider.feed import BadQuery, CursorGone, Feed, etag_matches
 from loadtest.signatures import StandardWebhooks
 from sim.errors import InputError
 
@@ -30,6 +32,7 @@ LEDGER_COLUMNS = (
     *("index", "event_id", "published_us"),
     *("first_attempt_us", "attempts", "acknowledged_us", "outcome", "endpoint"),
 )
+CURSOR_GONE = "cursor_gone"
 _JSON = (b"content-type", b"application/json")
 _MAX_BODY_BYTES = 16 * 2**20
 
@@ -134,10 +137,12 @@ class ProviderApp(Application):
         try:
             document = parse_json(body)
             if isinstance(document, list):
-                batch = [(envelope_of(item), compact_json(item)) for item in document]
+                batch = [(envelope_of(item), event_bytes(item)) for item in document]
             else:
                 batch = [(envelope_of(document), body)]
-        except (MalformedEvent, UnicodeEncodeError) as error:
+                if b"\\u" in body:
+                    event_bytes(document)  # an event that no page could carry would stop every poller
+        except MalformedEvent as error:
             await self._bad_request(send, str(error))
             return
         published = 0
@@ -161,6 +166,10 @@ class ProviderApp(Application):
                 if len(values) > 1:
                     raise BadQuery(f"{name} is given {len(values)} times")
             page = self._feed.page(*(query.get(name, [None])[0] for name in ("after", "limit")))
+        except CursorGone as error:
+            self.counts["bad_requests"] += 1
+            await reply_json(send, 410, {"error": str(error), "code": CURSOR_GONE})
+            return
         except BadQuery as error:
             await self._bad_request(send, str(error))
             return

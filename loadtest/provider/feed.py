@@ -1,22 +1,32 @@
 """What the provider has published, in order, and the pages its events API makes of it.
 
 The feed lives in memory: the provider is the measured world's event source, not its archive.
-A cursor is the number of events read so far; clients treat it as opaque.
+A cursor names the feed's instance and the number of events read so far, ``<instance>-<number>``; clients
+treat it as opaque. A provider that was restarted has another feed, at whose positions other events stand, so
+it refuses the cursors of the former one (`CursorGone`) instead of skipping events in silence.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from typing import NamedTuple
 
 from loadtest.contract import Envelope, now_us
 from sim.errors import HookbenchError
 
-_MAX_CURSOR_DIGITS = 15
+_CURSOR = re.compile(r"(?P<instance>[0-9a-f]{12})-(?P<position>[0-9]{1,15})")
 
 
 class BadQuery(HookbenchError):
     """A cursor or limit that cannot be served; the message says what would be. Servers answer 400."""
+
+
+class CursorGone(BadQuery):
+    """A cursor of another feed, as a provider gave out before it was restarted. Servers answer 410.
+
+    The client's way on is to start over without a cursor; deduplication makes that safe.
+    """
 
 
 class Published(NamedTuple):
@@ -46,7 +56,7 @@ class Feed:
         self._page_limit = page_limit
         self.events: list[Published] = []
         self._ids: set[str] = set()
-        # Another run of the provider has other events at the same positions: its ETags must differ.
+        # Another run has other events at the same positions: its cursors and ETags must differ.
         self._instance = os.urandom(6).hex()
 
     def __len__(self) -> int:
@@ -65,21 +75,27 @@ class Feed:
         """The events after cursor `after` (None: from the first), at most `limit` of them.
 
         Raises:
-            BadQuery: a cursor this feed never gave out, or a limit outside 1 to the page limit.
+            CursorGone: a cursor of another instance.
+            BadQuery: a cursor no feed ever gave out, or a limit outside 1 to the page limit.
         """
         start = self._position(after)
         end = min(len(self.events), start + self._size(limit))
         more = end < len(self.events)
         events = b",".join(published.payload for published in self.events[start:end])
-        body = b'{"events":[%b],"cursor":"%d","more":%b}' % (events, end, b"true" if more else b"false")
+        cursor = f"{self._instance}-{end}".encode()
+        body = b'{"events":[%b],"cursor":"%b","more":%b}' % (events, cursor, b"true" if more else b"false")
         # The feed only grows, so these say all about the bytes.
         return Page(body, f'"{self._instance}-{start}-{end}-{int(more)}"', end - start)
 
     def _position(self, after: str | None) -> int:
         if after is None:
             return 0
-        if after.isascii() and after.isdigit() and len(after) <= _MAX_CURSOR_DIGITS:
-            position = int(after)
+        if (parts := _CURSOR.fullmatch(after)) is not None:
+            if parts["instance"] != self._instance:
+                raise CursorGone(
+                    f"after={after!r} is a cursor of an earlier run of this provider; start over without one"
+                )
+            position = int(parts["position"])
             if position <= len(self.events):
                 return position
         raise BadQuery(

@@ -30,9 +30,11 @@ from loadtest.asgi import (
     reply_no_content,
 )
 from loadtest.contract import (
+    GITHUB,
     GITHUB_DELIVERY,
     GITHUB_EVENT,
     MISSING,
+    STANDARD,
     WEBHOOK_ID,
     Envelope,
     MalformedEvent,
@@ -81,8 +83,8 @@ class ReceiverApp(Application):
         self.refused = dict.fromkeys(("signature", "malformed", "too_large", "full", "storage"), 0)
         standard = [secret for secret in secrets if secret.startswith(SECRET_PREFIX)]
         if standard:
-            self._add_route("/webhooks/standard", StandardWebhooks(standard), standard_event)
-        self._add_route("/webhooks/github", GitHub(secrets), github_event)
+            self._add_route("/webhooks/standard", StandardWebhooks(standard), STANDARD, standard_event)
+        self._add_route("/webhooks/github", GitHub(secrets), GITHUB, github_event)
 
     async def start(self) -> None:
         """Open for business: whatever an earlier process stored and did not finish is served first."""
@@ -101,7 +103,11 @@ class ReceiverApp(Application):
         return {"requests": self.requests, "rejected": total} | rejected | self._inbox.status()
 
     def _add_route(
-        self, path: str, scheme: SignatureScheme, event_of: Callable[[Headers, bytes], Envelope | None]
+        self,
+        path: str,
+        scheme: SignatureScheme,
+        source: str,
+        event_of: Callable[[Headers, bytes], Envelope | None],
     ) -> None:
         async def post(scope: Scope, receive: Receive, send: Send) -> None:
             self.requests += 1
@@ -112,7 +118,7 @@ class ReceiverApp(Application):
                 scheme.verify(headers, body, time.time())
                 event = event_of(headers, body)
                 if event is not None:
-                    await self._inbox.submit((Arrival(event, body, "webhook", received_us),))
+                    await self._inbox.submit((Arrival(event, body, "webhook", received_us, source),))
             except SignatureRefused as error:
                 self.refused["signature"] += 1
                 await reply_error(send, 401, str(error))

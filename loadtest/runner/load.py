@@ -149,7 +149,7 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
             receiver = context.crew.server(
                 "receiver",
                 *("--inbox", f"sqlite:///{inbox}", "--drain-s", f"{drain_s:.3f}"),
-                *("--queue-limit", str(max(1, scenario.receiver.queue_limit))),
+                *("--queue-limit", str(scenario.receiver.queue_limit)),
                 *write_service_times(scenario, seed, offsets.size, context.folder / "service.f64"),
             )
             context.monitor.watch("receiver", receiver.pid)

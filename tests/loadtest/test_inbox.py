@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.contract import Envelope, now_us
+from loadtest.contract import GITHUB, Envelope, now_us
 from loadtest.inbox import (
     Arrival,
     Inbox,
@@ -91,6 +91,22 @@ def test_duplicates_are_acknowledged_counted_and_visible_once(tmp_path: Path) ->
     assert {row.event_index: row.copies for row in rows} == {0: 4, 1: 4, 2: 4, 3: 3, 4: 3, 5: 1, 6: 2}
 
 
+def test_an_id_is_unique_within_its_source(tmp_path: Path) -> None:
+    """Another provider's delivery may carry the same id; a poll of the same event is a duplicate."""
+
+    async def use(inbox: Inbox) -> None:
+        await inbox.submit([arrival(1), arrival(1)._replace(source=GITHUB)])
+        await inbox.submit([arrival(1)._replace(via="poll")], bounded=False)
+        assert (inbox.accepted, inbox.duplicates) == (2, 1)
+
+    with_inbox(tmp_path / "inbox.db", use)
+    rows = read_ledger(tmp_path / "inbox.db")
+    assert [(row.source, row.via, row.copies) for row in rows] == [
+        ("standard", "webhook", 2),
+        ("github", "webhook", 1),
+    ]
+
+
 def test_a_whole_page_is_stored_at_once(tmp_path: Path) -> None:
     async def use(inbox: Inbox) -> None:
         await inbox.submit([arrival(index) for index in range(MAX_SUBMISSION)], bounded=False)
@@ -102,19 +118,33 @@ def test_a_whole_page_is_stored_at_once(tmp_path: Path) -> None:
 
 def test_a_full_queue_refuses_at_once_and_recovers(tmp_path: Path) -> None:
     async def use(inbox: Inbox) -> None:
-        stored = [inbox.submit([arrival(index)]) for index in range(3)]
+        stored = [inbox.submit([arrival(index)]) for index in range(4)]  # one will find the slot free
         with pytest.raises(InboxFull):
-            inbox.submit([arrival(3)])
+            inbox.submit([arrival(4)])
         await asyncio.gather(*stored)
-        assert inbox.waiting == 2  # one is in service
-        inbox.submit([arrival(4)], bounded=True)
+        assert (inbox.worker.in_service, inbox.waiting) == (1, 3)
         with pytest.raises(InboxFull):
             inbox.submit([arrival(5)])
         await inbox.worker.drain()
         await inbox.submit([arrival(6)])
 
     assert with_inbox(tmp_path / "inbox.db", use, queue_limit=3, workers=1, service=seconds(*[0.02] * 9)) == 0
-    assert [row.event_index for row in read_ledger(tmp_path / "inbox.db")] == [0, 1, 2, 4, 6]
+    assert [row.event_index for row in read_ledger(tmp_path / "inbox.db")] == [0, 1, 2, 3, 6]
+
+
+def test_without_a_queue_only_free_slots_take_events(tmp_path: Path) -> None:
+    async def use(inbox: Inbox) -> None:
+        stored = [inbox.submit([arrival(index)]) for index in range(2)]
+        with pytest.raises(InboxFull):  # both slots are spoken for, though nothing is stored yet
+            inbox.submit([arrival(2)])
+        await asyncio.gather(*stored)
+        with pytest.raises(InboxFull):
+            inbox.submit([arrival(3)])
+        await inbox.worker.drain()
+        await inbox.submit([arrival(4)])
+
+    with_inbox(tmp_path / "inbox.db", use, queue_limit=0, workers=2, service=seconds(*[0.02] * 9))
+    assert [row.event_index for row in read_ledger(tmp_path / "inbox.db")] == [0, 1, 4]
 
 
 def test_a_storage_error_reaches_everyone_and_stores_nothing(

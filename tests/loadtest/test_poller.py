@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,8 +19,9 @@ from hypothesis import strategies as st
 from loadtest.consumers import Poller
 from loadtest.consumers.poller import next_tick, parse_page
 from loadtest.contract import MalformedEvent, now_us
-from loadtest.inbox import Inbox, read_ledger
-from tests.loadtest.servers import Server, event, eventually, refused, running
+from loadtest.inbox import MAX_SUBMISSION, Inbox, read_ledger
+from loadtest.inbox.storage import Storage
+from tests.loadtest.servers import ROOT, Server, event, eventually, refused, running
 
 
 def publish(server: Server, run_id: str, indices: range) -> None:
@@ -161,8 +165,11 @@ def test_a_timeout_abandons_the_cycle_and_the_cursor_stays(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(500, b"oops"), (302, b""), (200, b"not JSON"), (200, b"{}"), (200, b'{"events":[{}],"cursor":"9"}')],
-)
+    [
+        (500, b"oops"), (302, b""), (200, b"not JSON"), (200, b"{}"), (200, b'{"events":[{}],"cursor":"9"}'),
+        (200, b'{"events":[{"id":"b","type":"t","index":1,"created_us":1,"data":"\\ud800"}],"cursor":"9"}'),
+    ],
+)  # fmt: skip
 def test_an_unusable_answer_is_an_error_and_the_cursor_stays(
     tmp_path: Path, status: int, body: bytes
 ) -> None:
@@ -186,6 +193,68 @@ def test_an_event_keeps_its_bytes_through_a_page() -> None:
     payload = event("p", 7, 900)[1]
     cursor, arrivals = parse_page(b'{"events":[%b],"cursor":"8","more":false}' % payload, 5)
     assert (cursor, arrivals[0].payload, arrivals[0].via) == ("8", payload, "poll")
+
+
+def test_a_page_larger_than_a_submission_is_stored_whole(tmp_path: Path) -> None:
+    count = MAX_SUBMISSION + 1
+    source = Source((0.0, 200, page(count, *range(count))), (0.0, 200, page(count)))
+
+    async def check(poller: Poller, inbox: Inbox) -> None:
+        assert (inbox.accepted, poller.counts["errors"]) == (count, 0)
+        assert await inbox.cursor(poller._source) == str(count)
+
+    poll(tmp_path / "i.db", source, 1.5, check, interval_s=5)
+
+
+def test_a_page_is_stored_before_its_cursor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash between the two costs a duplicate, never an event."""
+    real = Storage.insert
+
+    def insert(self: Storage, rows: list[Any]) -> list[tuple[int, int]]:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def nothing_saved(poller: Poller, inbox: Inbox) -> None:
+        assert poller.counts["errors"] == 1
+        assert await inbox.cursor(poller._source) is None
+
+    async def fetched_again(poller: Poller, inbox: Inbox) -> None:
+        assert source.asked[0][1] == "/events?limit=100"
+        assert inbox.accepted == 2
+
+    monkeypatch.setattr(Storage, "insert", insert)
+    poll(tmp_path / "i.db", Source((0.0, 200, page(2, 0, 1))), 0.2, nothing_saved, interval_s=5)
+    monkeypatch.setattr(Storage, "insert", real)
+    source = Source((0.0, 200, page(2, 0, 1)))
+    poll(tmp_path / "i.db", source, 0.2, fetched_again, interval_s=5)
+
+
+def test_a_poller_starts_over_when_its_source_was_restarted(tmp_path: Path) -> None:
+    with running("provider") as provider:
+        port = provider.port
+        publish(provider, "first", range(5))
+        with running(*poller_arguments(provider.url, tmp_path / "i.db")) as poller:
+            eventually(lambda: poller.status()["visible"] == 5)
+            assert provider.stop()[0] == 0
+            with running("provider", "--port", str(port)) as again:
+                publish(again, "first", range(2))
+                publish(again, "second", range(4))  # as many as the former run's cursor counted, and one more
+                eventually(lambda: poller.status()["visible"] == 9)
+                assert poller.status()["duplicates"] == 2
+
+
+def test_a_poller_that_dies_ends_its_process_with_a_line(tmp_path: Path) -> None:
+    code = (
+        "import sys; from loadtest.consumers import Poller\n"
+        "async def die(self): raise RuntimeError('out of luck')\n"
+        "Poller.run = die\n"
+        "from loadtest.serve import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *poller_arguments("http://127.0.0.1:9", tmp_path / "i.db")],
+        capture_output=True, text=True, timeout=20, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "hookbench serve: the poller died: RuntimeError: out of luck\n"
 
 
 def poller_arguments(source: str, inbox: Path, *more: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import pytest
 
 from loadtest.contract import envelope_of, now_us
 from loadtest.inbox import read_ledger
-from loadtest.provider.feed import BadQuery, Feed, etag_matches
+from loadtest.provider.feed import CursorGone, Feed, etag_matches
 from tests.loadtest.servers import SIGNER, Server, event, eventually, refused, running
 
 FAST = {"timeout_s": 0.3, "retry": {"kind": "fixed", "base_s": 0.05, "max_attempts": 3}}
@@ -107,6 +107,16 @@ def delivered(
         return list(csv.DictReader(file)), got
 
 
+def cursor_after(server: Server, count: int) -> str:
+    """The cursor behind so many events."""
+    cursor = ""
+    for limit in (50, count - 50):
+        cursor = server.request("GET", f"/events?limit={limit}{cursor and '&after='}{cursor}").json()[
+            "cursor"
+        ]
+    return cursor
+
+
 def test_pages_follow_the_cursor_to_the_end(provider: Server) -> None:
     seen, cursor = [], ""
     for _ in range(4):
@@ -120,13 +130,15 @@ def test_pages_follow_the_cursor_to_the_end(provider: Server) -> None:
 
 
 def test_an_unchanged_page_is_304(provider: Server) -> None:
-    first = provider.request("GET", "/events?after=60")
+    end = cursor_after(provider, 60)
+    first = provider.request("GET", f"/events?after={end}")
     etag = {"if-none-match": first.headers["etag"]}
-    again = provider.request("GET", "/events?after=60", headers=etag)
+    again = provider.request("GET", f"/events?after={end}", headers=etag)
     assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
-    assert provider.request("GET", "/events?after=59", headers=etag).status == 200
+    before = cursor_after(provider, 59)
+    assert provider.request("GET", f"/events?after={before}", headers=etag).status == 200
     weak = {"if-none-match": f'"x", W/{first.headers["etag"]}'}
-    assert provider.request("GET", "/events?after=60", headers=weak).status == 304
+    assert provider.request("GET", f"/events?after={end}", headers=weak).status == 304
 
 
 def test_a_new_event_changes_the_page() -> None:
@@ -155,9 +167,18 @@ def test_a_bad_query_is_400_and_says_why(provider: Server, query: str) -> None:
     assert query.partition("=")[0] in answer.json()["error"]
 
 
-def test_a_bad_cursor_in_code() -> None:
-    with pytest.raises(BadQuery):
-        Feed(page_limit=10).page("1", None)
+def test_a_cursor_beyond_the_end_is_refused(provider: Server) -> None:
+    beyond = cursor_after(provider, 60).replace("-60", "-61")
+    assert provider.request("GET", f"/events?after={beyond}").status == 400
+
+
+def test_a_cursor_of_another_run_is_410_with_a_code(provider: Server) -> None:
+    former = json.loads(Feed(page_limit=10).page(None, None).body)["cursor"]
+    answer = provider.request("GET", f"/events?after={former}")
+    assert (answer.status, answer.json()["code"]) == (410, "cursor_gone")
+    assert "start over" in answer.json()["error"]
+    with pytest.raises(CursorGone):
+        Feed(page_limit=10).page(former, None)
 
 
 def test_publishing(provider: Server) -> None:
@@ -166,7 +187,11 @@ def test_publishing(provider: Server) -> None:
         "published": 0,
         "duplicates": 1,
     }
-    for body in (b"", b"{}", b"[1]", b"nonsense", b'[{"id": "x"}]', b'{"id":"\\ud800"}'):
+    poison = b'{"id":"b","type":"t","index":1,"created_us":1,"data":"\\ud800"}'
+    for body in (
+        *(b"", b"{}", b"[1]", b"nonsense", b'[{"id": "x"}]', b'{"id":"\\ud800"}'),
+        *(poison, b"[%b]" % poison, poison.replace(b"d800", b"DBFF")),
+    ):
         assert provider.request("POST", "/events", body).status == 400
     good, bad = json.loads(event("batch", 1)[1]), {"id": "evt"}
     assert provider.request("POST", "/events", json.dumps([good, bad]).encode()).status == 400

@@ -65,6 +65,11 @@ def test_github_deliveries(receiver: Server) -> None:
     name, body = event("github", 1)
     assert deliver(body, **{"x-github-event": "new_order", "x-github-delivery": name}) == 204
     assert receiver.status()["accepted"] == before + 2
+    # A delivery whose id another provider has used is still an event of its own.
+    name, body = event("shared", 1)
+    assert receiver.post_event(body, name).status == 204
+    assert deliver(b'{"ref": 1}', **{"x-github-event": "push", "x-github-delivery": name}) == 204
+    assert receiver.status()["accepted"] == before + 4
     assert deliver(b"{}") == 400  # which event?
     assert deliver(b"{}", **{"x-github-event": "push"}) == 400  # which delivery?
     assert deliver(b"[]", **push) == 400

@@ -25,7 +25,11 @@ THRESHOLD = re.compile(r"^\s*(?P<metric>[a-z][a-z0-9_]*)\s*(?P<sign><=|>=|<|>)\s
 class Ledger:
     """Where every scheduled request ended up, counted exactly after the drain.
 
-    scheduled = sent + unsent; sent = acknowledged + failed; acknowledged = visible + lost.
+    scheduled = sent + unsent; sent = acknowledged + failed; acknowledged = visible + lost, where lost
+    means acknowledged by the receiver and never visible, which must not happen. In a race the requests
+    are publications, and between publication and receiver stands a sender that may have `given_up` or
+    left an event `pending` (backing off when the drain ended): both come to the right-hand side, and
+    show as `lost_ratio` and `pending_ratio`; for a load they are None.
     Duplicates are counted apart. `visible`, `lost` and `duplicates` are None where the inbox
     belongs to somebody else (``--host``) or the arm stores nothing.
     `unacknowledged_visible` are events that became visible although their sender was told
@@ -41,6 +45,8 @@ class Ledger:
     lost: int | None = None
     duplicates: int | None = None
     unacknowledged_visible: int | None = None
+    given_up: int | None = None
+    pending: int | None = None
 
     def mismatches(self) -> list[str]:
         """The identities that do not hold, in words; empty when the books balance."""
@@ -50,9 +56,11 @@ class Ledger:
         if self.sent != self.acknowledged + self.failed:
             found.append(f"{self.sent} sent, but {self.acknowledged} acknowledged + {self.failed} failed")
         if self.visible is not None and self.lost is not None:
-            if self.acknowledged != self.visible + self.lost:
+            undelivered = (self.given_up or 0) + (self.pending or 0)
+            if self.acknowledged != self.visible + self.lost + undelivered:
                 found.append(
                     f"{self.acknowledged} acknowledged, but {self.visible} visible + {self.lost} lost"
+                    + (f" + {undelivered} given up or pending" if undelivered else "")
                 )
             if self.lost > 0:
                 found.append(f"{self.lost} acknowledged events never became visible")

@@ -36,14 +36,15 @@ from loadtest.runner.session import (
     Session,
     Settings,
     WindowCounts,
+    body_limit,
     disturb,
+    drain,
     drain_limit_s,
     own_secret,
     secrets_given,
     session,
     terminable,
     unlike_the_model,
-    wait_until,
     write_service_times,
 )
 from loadtest.schedule import (
@@ -149,7 +150,7 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
             receiver = context.crew.server(
                 "receiver",
                 *("--inbox", f"sqlite:///{inbox}", "--drain-s", f"{drain_s:.3f}"),
-                *("--queue-limit", str(scenario.receiver.queue_limit)),
+                *("--queue-limit", str(scenario.receiver.queue_limit), *body_limit(scenario)),
                 *write_service_times(scenario, seed, offsets.size, context.folder / "service.f64"),
             )
             context.monitor.watch("receiver", receiver.pid)
@@ -168,10 +169,12 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
     origin_us, samples, counted = _generate(context, plan, host, receiver, settings, scenario)
     status: dict[str, Any] = {}
     rows: list[LedgerRow] | None = None
+    others: list[str] = []
     if receiver is not None:
-        status = counted.result()["receiver"]
+        in_window, others = counted.result()
+        status = in_window.get("receiver", {})
         with context.progress.stage("draining the receiver"):
-            wait_until(lambda: _idle(receiver), drain_s)
+            others += drain(lambda: _idle(receiver), drain_s)
         context.monitor.read_now()
     end_us = now_us()
     if receiver is not None:
@@ -205,6 +208,7 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
             "run_id": plan.run_id,
             "unlike_the_model": unlike_the_model(scenario),
         },
+        others=others,
     )
 
 

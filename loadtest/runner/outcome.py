@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +83,24 @@ def count(samples: Samples, rows: Sequence[LedgerRow] | None) -> Ledger:
         duplicates=int(np.maximum(copies - 1, 0).sum()),
         unacknowledged_visible=int((~acknowledged & seen).sum()),
     )
+
+
+def count_race(samples: Samples, rows: Sequence[LedgerRow], outcomes: Mapping[int, str]) -> Ledger:
+    """The ledger of a race's arm.
+
+    Args:
+        samples: the publications.
+        rows: the inbox.
+        outcomes: by event index, what the provider's ledger says became of its delivery; empty in the
+            polling arm, where every published event must have been fetched.
+    """
+    ledger = count(samples, rows)
+    when, _ = visible_us(rows, samples.index.size)
+    unseen = [
+        outcomes.get(int(index)) for index in samples.index[samples.acknowledged & (when == MISSING_US)]
+    ]
+    given_up, pending = unseen.count("failed"), unseen.count("pending")
+    return replace(ledger, lost=len(unseen) - given_up - pending, given_up=given_up, pending=pending)
 
 
 def deliveries(samples: Samples, rows: Sequence[LedgerRow], origin_us: int) -> pd.DataFrame:

@@ -29,11 +29,25 @@ from sim.errors import InputError, VoidRun
 
 READY_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
-STATUS_TIMEOUT_S = 2.0
+STATUS_TIMEOUT_S = 15.0
+"""A busy server answers late; one that has ended refuses at once."""
+
+REACH_TIMEOUT_S = 2.0
+
+STOP_SIGNALS = tuple(
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
+)
+
+# Our servers are on this machine: a proxy from the environment would be asked for its own loopback.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ProcessFailed(VoidRun):
     """A process of the run ended or kept silent when it should not have; the message holds its last line."""
+
+
+class ServerSilent(ProcessFailed):
+    """A server runs, but does not answer /status."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +77,14 @@ class CpuPlan:
 
 @contextlib.contextmanager
 def deferred_interrupts() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the block has ended: no start or stop is ever half done."""
+    """Hold SIGINT, SIGTERM and SIGHUP back until the block has ended: no start or stop is ever half done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     arrived: list[tuple[int, FrameType | None]] = []
     kept = {
         number: signal.signal(number, lambda number, frame: arrived.append((number, frame)))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in STOP_SIGNALS
     }
     try:
         yield
@@ -113,14 +127,18 @@ class Child:
         """The server's own counts, from GET /status.
 
         Raises:
-            ProcessFailed: no answer, or not JSON.
+            ServerSilent: it runs, but gives no answer within `STATUS_TIMEOUT_S`, or not JSON.
+            ProcessFailed: it has ended.
         """
         try:
             document = get_json(f"{self.url}/status")
         except (OSError, ValueError) as error:
-            raise ProcessFailed(
-                f"the {self.role} does not answer /status: {error}; {self.last_words()}"
-            ) from None
+            code = self.process.poll()
+            if code is not None:
+                raise ProcessFailed(
+                    f"the {self.role} ended with exit code {code}: {self.last_words()}"
+                ) from None
+            raise ServerSilent(f"the {self.role} did not answer /status ({error})") from None
         return dict(document)
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int | None:
@@ -264,7 +282,7 @@ def get_json(url: str, data: bytes | None = None) -> Any:
     """
     headers = {"content-type": "application/json"} if data else {}
     request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310 - hosts are checked first
-    with urllib.request.urlopen(request, timeout=STATUS_TIMEOUT_S) as response:  # noqa: S310
+    with _direct.open(request, timeout=STATUS_TIMEOUT_S) as response:
         body = response.read()
     return json.loads(body) if body else {}
 
@@ -278,7 +296,7 @@ def require_reachable(host: str) -> None:
     if not host.startswith(("http://", "https://")):
         raise InputError(f"--host {host!r}: expected a URL such as http://127.0.0.1:8080")
     try:
-        with urllib.request.urlopen(host, timeout=STATUS_TIMEOUT_S):  # noqa: S310 - scheme checked above
+        with _direct.open(host, timeout=REACH_TIMEOUT_S):
             pass
     except urllib.error.HTTPError:
         return  # it answers; that is all we ask here

@@ -24,8 +24,8 @@ from loadtest.runner.check import check
 from loadtest.runner.figures_of_merit import generator_metrics, judged_record_metrics
 from loadtest.runner.folder import save
 from loadtest.runner.generation import Generation
-from loadtest.runner.outcome import Measured, count, finish, inbox_counters, last_visible_us, visible_us
-from loadtest.runner.processes import Child
+from loadtest.runner.outcome import Measured, count_race, finish, inbox_counters, last_visible_us, visible_us
+from loadtest.runner.processes import Child, ProcessFailed, ServerSilent
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import ArmRun, LoadResult, Paired
 from loadtest.runner.session import (
@@ -33,13 +33,14 @@ from loadtest.runner.session import (
     Session,
     Settings,
     WindowCounts,
+    body_limit,
     disturb,
+    drain,
     drain_limit_s,
     own_secret,
     session,
     terminable,
     unlike_the_model,
-    wait_until,
     write_service_times,
 )
 from loadtest.schedule import DEFAULT_POOL_SIZE, IntArray, Plan, event_schedule, scheduled_scenario
@@ -167,7 +168,7 @@ def _race_arm(
             receiver = context.crew.server(
                 "receiver",
                 *("--inbox", f"sqlite:///{inbox}", "--drain-s", f"{limit_s:.3f}"),
-                *("--queue-limit", str(scenario.receiver.queue_limit)),
+                *("--queue-limit", str(scenario.receiver.queue_limit), *body_limit(scenario)),
                 *service,
             )
             servers["receiver"] = (receiver, now_us())
@@ -209,28 +210,35 @@ def _race_arm(
     samples = generation.samples(origin_us, context.progress, f"{label}: events happen")
     consumer = servers["receiver"][0]
     published = int(samples.acknowledged.sum())
-    in_window = counted.result()
+    in_window, late = counted.result()
+    others += late
     with context.progress.stage(f"{label}: draining"):
         if arm == "polling":
             # Nothing can have come before the next tick, and asking would cost the servers CPU.
             tick_us = next_tick_us(scenario, settings.seed, origin_us, int(samples.intended_us[-1]))
             time.sleep(max(0.0, (tick_us - now_us()) / 1e6) + 0.1)
-        wait_until(lambda: _drained(provider, consumer, published), limit_s + POLLER_MARGIN_S)
+        others += drain(lambda: _drained(provider, consumer, published), limit_s + POLLER_MARGIN_S)
     context.monitor.read_now()
-    statuses = {role: child.status() for role, (child, _) in servers.items()}
+    statuses: dict[str, Any] = {}
+    try:
+        for role, (child, _) in servers.items():
+            statuses[role] = child.status()
+    except ServerSilent as error:
+        others.append(f"{error} after the drain")
     # The consumer first when it polls, the dispatcher first when it pushes: nobody talks to the dead.
     for child in (consumer, provider) if arm == "polling" else (provider, consumer):
         child.stop(limit_s + 10.0)
-    rows = read_ledger(inbox)
+    rows, provider_rows = read_ledger(inbox), read_provider_ledger(ledger_path, provider)
     end_us = last_visible_us(rows, origin_us + round(scenario.run.duration_s * 1e6))
-    records = race_records(arm, samples.intended_us, rows, _read_csv(ledger_path), origin_us)
+    records = race_records(arm, samples.intended_us, rows, provider_rows, origin_us)
     counters = window_counters(arm, in_window)
     metrics = summarise(records, counters, scenario)
     warmup_s, warmup_us = scenario.run.warmup_s, round(scenario.run.warmup_s * 1e6)
     windowed = samples.due_from(origin_us + warmup_us)
     published_window = generator_metrics(windowed, origin_us + warmup_us, scenario.run.duration_s - warmup_s)
     metrics |= {name: published_window[name] for name in ("lag_p50_s", "lag_p99_s", "achieved_rate_per_s")}
-    ledger = count(samples, rows)
+    outcomes = {int(row["index"]): row["outcome"] for row in provider_rows} if arm == "webhook" else {}
+    ledger = count_race(samples, rows, outcomes)
     return finish(
         context,
         Measured(
@@ -342,7 +350,9 @@ def race_records(
 
 
 def window_counters(arm: str, in_window: Mapping[str, Mapping[str, Any]]) -> Counters:
-    """The servers' counts over the window, by the model's names; what they do not count stays unknown."""
+    """The servers' counts over the window, by the model's names; what they did not count stays unknown."""
+    if not in_window:
+        return Counters.unknown()
     consumer, provider = in_window["receiver"], in_window["provider"]
     counters = inbox_counters(consumer)
     if arm == "webhook":
@@ -359,9 +369,17 @@ def window_counters(arm: str, in_window: Mapping[str, Mapping[str, Any]]) -> Cou
     return counters
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+def read_provider_ledger(path: Path, provider: Child) -> list[dict[str, str]]:
+    """The rows of the CSV that the provider writes when it stops.
+
+    Raises:
+        ProcessFailed: there is none, because the provider did not come to a clean end.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except FileNotFoundError:
+        raise ProcessFailed(f"the provider left no ledger: {provider.last_words()}") from None
 
 
 def _means(runs: Sequence[ArmRun]) -> dict[str, float]:

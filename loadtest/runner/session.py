@@ -20,7 +20,7 @@ import numpy as np
 
 from loadtest.contract import SECRET_VARIABLE, now_us
 from loadtest.monitor import Monitor
-from loadtest.runner.processes import Child, CpuPlan, Crew, ProcessFailed
+from loadtest.runner.processes import STOP_SIGNALS, Child, CpuPlan, Crew, ProcessFailed, ServerSilent
 from loadtest.runner.progress import Progress
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 DRAIN_POLL_S = 0.2
 IDLE_MARGIN_US = 50_000
 LEAST_IDLE_US = 200_000
+WINDOW_SLACK_S = 2.0
+"""A server that takes longer to answer has gone on counting well past the window's edge."""
 
 Disturbance = Callable[[Mapping[str, int], int], None]
 """Called in a thread of its own once the origin is known, with process ids by role and the origin in µs."""
@@ -75,7 +77,10 @@ def own_secret() -> dict[str, str]:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that whoever stops the harness leaves no process behind either."""
+    """Treat SIGTERM and a closed terminal like Ctrl-C, so that neither leaves a process behind.
+
+    A SIGHUP that is ignored, as under nohup, stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -83,11 +88,15 @@ def terminable() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS if number != signal.SIGINT}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def write_service_times(scenario: Scenario, seed: int, count: int, path: Path) -> list[str]:
@@ -131,14 +140,26 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
     return told
 
 
-def wait_until(done: Callable[[], bool], limit_s: float) -> bool:
-    """Ask now and then, for asking costs the servers CPU; False when the limit passed first."""
+def body_limit(scenario: Scenario) -> tuple[str, str]:
+    """The receiver's flag that lets the scenario's own events in, however large."""
+    return "--max-body-bytes", str(max(1_000_000, scenario.workload.payload_bytes + 1000))
+
+
+def drain(done: Callable[[], bool], limit_s: float) -> list[str]:
+    """Wait until the servers say that they are done, or the limit has passed.
+
+    Asked now and then only, for asking costs the servers CPU. What is left at the limit shows in the ledger.
+
+    Returns:
+        reasons to distrust the run: a server that was too busy to say how it stood.
+    """
     deadline = time.monotonic() + limit_s
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(DRAIN_POLL_S)
-    return True
+    try:
+        while not done() and time.monotonic() <= deadline:
+            time.sleep(DRAIN_POLL_S)
+    except ServerSilent as error:
+        return [f"{error} in the drain"]
+    return []
 
 
 PEAKS = frozenset({"queue_max"})
@@ -157,6 +178,7 @@ class WindowCounts:
         self._end_us = origin_us + round(scenario.run.duration_s * 1e6)
         self._before: dict[str, dict[str, Any]] = {}
         self._after: dict[str, dict[str, Any]] = {}
+        self._late: list[str] = []
         self._error: ProcessFailed | None = None
         self._from_origin = scenario.run.warmup_s == 0
         self._thread = threading.Thread(target=self._watch, name="window", daemon=True)
@@ -167,23 +189,35 @@ class WindowCounts:
             if not self._from_origin:
                 self._before = self._statuses_at(self._start_us)
             self._after = self._statuses_at(self._end_us)
+        except ServerSilent as error:
+            self._late.append(f"{error} at the window's edge")
         except ProcessFailed as error:
             self._error = error  # raised in result(), where somebody listens
 
     def _statuses_at(self, instant_us: int) -> dict[str, dict[str, Any]]:
         time.sleep(max(0.0, (instant_us - now_us()) / 1e6))
-        return {role: child.status() for role, child in self._children.items()}
+        statuses = {}
+        for role, child in self._children.items():
+            asked_us = now_us()
+            statuses[role] = child.status()
+            waited_s = (now_us() - asked_us) / 1e6
+            if waited_s > WINDOW_SLACK_S:
+                self._late.append(f"the {role} took {waited_s:.1f} s to say its counts at the window's edge")
+        return statuses
 
-    def result(self) -> dict[str, dict[str, Any]]:
-        """The counts by role, once the window has ended.
+    def result(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """The counts by role, once the window has ended, and reasons to distrust them.
+
+        Without an answer from every server there are no counts, and a reason.
 
         Raises:
-            ProcessFailed: a server did not answer.
+            ProcessFailed: a server has ended.
         """
         self._thread.join()
         if self._error is not None:
             raise self._error
-        return {role: difference(self._before.get(role, {}), after) for role, after in self._after.items()}
+        counts = {role: difference(self._before.get(role, {}), after) for role, after in self._after.items()}
+        return counts, self._late
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

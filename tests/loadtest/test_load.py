@@ -198,6 +198,75 @@ def test_a_race_pairs_the_same_events(tmp_path):
     assert children_of_this_process() == []
 
 
+def test_a_webhook_that_the_sender_gives_up_is_lost_and_no_reason_to_void(tmp_path):
+    # One slow slot and no queue: nearly every webhook is refused with 503. The sender tries
+    # once only.
+    busy = {"receiver.service.mean_s": 0.3, "receiver.workers": 1, "receiver.queue_limit": 0}
+    once = steady(20.0, 1.0, **busy, **{"webhook.retry": {"kind": "none"}})
+    result = race(once, ["webhook"], out=tmp_path, figures=False, lag_limit_s=1.0)
+    (run,) = result.runs
+    assert result.void == []
+    assert run.ledger.given_up > 5
+    assert run.metrics["lost_ratio"] == run.ledger.given_up / 20
+    assert run.ledger.visible + run.ledger.given_up == run.ledger.acknowledged == 20
+
+
+def test_a_webhook_still_backing_off_at_the_end_is_pending(tmp_path, monkeypatch):
+    module = sys.modules["loadtest.runner.race"]  # the package's attribute of that name is the function
+    monkeypatch.setattr(module, "drain_limit_s", lambda *_: 1.0)
+    monkeypatch.setattr(module, "POLLER_MARGIN_S", 0.0)
+    busy = {"receiver.service.mean_s": 0.3, "receiver.workers": 1, "receiver.queue_limit": 0}
+    retry = {"kind": "fixed", "base_s": 3600.0, "max_attempts": 3}
+    result = race(
+        steady(20.0, 1.0, **busy, **{"webhook.retry": retry}),
+        ["webhook"],
+        out=tmp_path,
+        figures=False,
+        lag_limit_s=1.0,
+    )
+    (run,) = result.runs
+    assert result.void == []
+    assert run.ledger.pending > 5
+    assert run.metrics["pending_ratio"] == run.ledger.pending / 20
+    assert run.metrics["lost_ratio"] == 0
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "word"), [(15.0, "to say its counts"), (0.3, "did not answer /status")]
+)
+def test_a_server_too_busy_to_say_its_counts_voids_the_run(timeout_s, word, tmp_path, monkeypatch):
+    monkeypatch.setattr("loadtest.runner.processes.STATUS_TIMEOUT_S", timeout_s)
+    monkeypatch.setattr("loadtest.runner.session.WINDOW_SLACK_S", 0.5)
+
+    def stop_at_the_end(pids, origin_us):
+        time.sleep(max(0.0, origin_us / 1e6 + 0.8 - time.monotonic()))
+        os.kill(pids["receiver"], signal.SIGSTOP)
+        time.sleep(1.5)
+        os.kill(pids["receiver"], signal.SIGCONT)
+
+    result = load(
+        steady(50.0, 1.0), out=tmp_path, figures=False, disturbance=stop_at_the_end, lag_limit_s=1.0
+    )
+    assert result.runs[0].ledger.visible == 50
+    assert any(word in reason for reason in result.void)
+
+
+def test_payloads_above_a_megabyte_reach_our_own_receiver(tmp_path):
+    scenario = steady(4.0, 1.0, **{"workload.payload_bytes": 1_200_000})
+    assert load(scenario, out=tmp_path, figures=False).runs[0].ledger.visible == 4
+    (run,) = race(scenario, ["webhook"], out=tmp_path, figures=False).runs
+    assert run.ledger.visible == 4
+
+
+def test_a_proxy_in_the_environment_is_not_asked_for_loopback(tmp_path):
+    done = hookbench(
+        *("load", "shop-orders", "--rate", "20", "--duration", "1", "--out", str(tmp_path), "--no-figures"),
+        environment={"http_proxy": "http://127.0.0.1:9", "no_proxy": ""},
+    )
+    assert done.returncode in (0, 3), done.stderr
+    assert all("sent late" in line for line in done.stderr.splitlines())
+
+
 def test_a_receiver_that_refuses_everything_makes_a_void_run_with_the_reason(tmp_path):
     with Crew(tmp_path, own_secret(), CpuPlan()) as crew:
         receiver = crew.server("receiver", "--inbox", f"sqlite:///{tmp_path / 'inbox.db'}")
@@ -287,13 +356,14 @@ def test_bad_input_is_one_line_and_exit_2(arguments, word, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_load_leaves_no_process_and_an_incomplete_folder(number, tmp_path):
     process = subprocess.Popen(
         [
             sys.executable,
             "-c",
-            FRONT,
+            # These tests may themselves run under nohup.
+            f"import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL){FRONT}",
             "load",
             "shop-orders",
             "--rate",

@@ -16,7 +16,14 @@ from loadtest.runner.figures_of_merit import (
     latency_metrics,
     server_metrics,
 )
-from loadtest.runner.outcome import count, deliveries, last_visible_us, sender_counters, visible_us
+from loadtest.runner.outcome import (
+    count,
+    count_race,
+    deliveries,
+    last_visible_us,
+    sender_counters,
+    visible_us,
+)
 from loadtest.runner.race import differences, next_tick_us, race_records, window_counters
 from loadtest.runner.session import difference
 from sim.scenario import load_scenario
@@ -52,8 +59,26 @@ def test_the_ledger_puts_every_request_under_one_heading():
         "lost": 1,
         "duplicates": 2,
         "unacknowledged_visible": 1,
+        "given_up": None,
+        "pending": None,
     }
     assert ledger.mismatches() == ["1 acknowledged events never became visible"]
+
+
+def test_a_races_ledger_tells_what_the_sender_gave_up_from_what_the_receiver_lost():
+    samples = Samples.scheduled(np.arange(6), ORIGIN_US + np.arange(6))
+    samples.sent_us[:] = samples.done_us[:] = samples.intended_us
+    samples.status[:] = 202
+    rows = [row(0, ORIGIN_US + 5), row(1, ORIGIN_US + 6), row(2, ORIGIN_US + 7)]
+    # 1 was given up and 2 is still tried, though a copy of each was stored and became visible.
+    outcomes = {0: "acknowledged", 1: "failed", 2: "pending", 3: "failed", 4: "pending", 5: "pending"}
+    ledger = count_race(samples, rows, outcomes)
+    assert (ledger.acknowledged, ledger.visible, ledger.lost) == (6, 3, 0)
+    assert (ledger.given_up, ledger.pending, ledger.mismatches()) == (1, 2, [])
+    lost = count_race(samples, rows, outcomes | {5: "acknowledged"})
+    assert lost.mismatches() == ["1 acknowledged events never became visible"]
+    # Polled events have no sender: what was published must be visible.
+    assert count_race(samples, rows, {}).lost == 3
 
 
 def test_foreign_events_in_an_inbox_are_not_ours():

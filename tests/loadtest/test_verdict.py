@@ -48,6 +48,12 @@ def test_each_identity_is_checked(change, word):
     assert any(word in mismatch for mismatch in replace(SOUND, **change).mismatches())
 
 
+def test_in_a_race_given_up_and_pending_events_are_on_the_books():
+    raced = replace(SOUND, acknowledged=9, visible=6, given_up=2, pending=1)
+    assert raced.mismatches() == []
+    assert "2 given up or pending" in replace(raced, pending=0).mismatches()[0]
+
+
 def test_an_inbox_that_is_not_ours_is_not_held_against_the_run():
     assert replace(SOUND, visible=None, lost=None).mismatches() == []
 

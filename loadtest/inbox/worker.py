@@ -52,13 +52,15 @@ class ServiceTimes:
 class Worker:
     """Serves stored events in order of arrival, `workers` at a time, and says when each is visible.
 
-    A slot that finds the next event waiting starts it at the instant the last service was due to end,
-    not when the timer woke up, so timer delays (up to about 1 ms on uvloop) do not add up to a slower
-    server. `visible_us` is read from the clock after the service, never before it was due.
+    A slot that finds the next event waiting starts it at the instant the last service was due to end (or
+    the event came, if that was later), not when the timer woke up, so timer delays (up to about 1 ms on
+    uvloop) do not add up to a slower server. `visible_us` is read from the clock after the service, never
+    before it was due.
 
     Attributes (for /status and the harness):
         visible: events whose service ended. in_service: slots busy. waiting: events without a slot yet.
-        queue_max: the most that waited at once. busy_us: service given. queue_integral_us: ∫ waiting dt.
+        queue_max: the most that waited at once. busy_us: service given so far. queue_integral_us: ∫ waiting
+        dt so far.
         without_service_time: events that the table of service times did not know; they took none.
     """
 
@@ -73,16 +75,16 @@ class Worker:
         self._service = service
         self._finished = finished
         self._clock = clock
-        self._queue: deque[tuple[int, int]] = deque()
+        self._queue: deque[tuple[int, int, int]] = deque()  # seq, event_index, offered_us
+        self._due_us: dict[int, int] = {}  # of the events in service, by seq
+        self._begun_us = 0
+        self._queue_integral_us = 0
         self._queue_changed_us = clock()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopped = False
         self.visible = 0
-        self.in_service = 0
         self.queue_max = 0
-        self.busy_us = 0
-        self.queue_integral_us = 0
         self.without_service_time = 0
 
     @property
@@ -90,11 +92,28 @@ class Worker:
         """Stored events that no slot has begun to serve."""
         return len(self._queue)
 
+    @property
+    def in_service(self) -> int:
+        """Slots busy."""
+        return len(self._due_us)
+
+    @property
+    def busy_us(self) -> int:
+        """Service given until now: of the services begun, what lies ahead does not count yet."""
+        now = self._clock()
+        return self._begun_us - sum(max(0, due_us - now) for due_us in self._due_us.values())
+
+    @property
+    def queue_integral_us(self) -> int:
+        """∫ waiting dt until now."""
+        self._account(self._clock())
+        return self._queue_integral_us
+
     def offer(self, events: list[tuple[int, int]]) -> None:
         """Queue (seq, event_index) of stored events."""
         now = self._clock()
         self._account(now)
-        self._queue.extend(events)
+        self._queue.extend((seq, index, now) for seq, index in events)
         self._start(now)
         self.queue_max = max(self.queue_max, len(self._queue))
 
@@ -109,16 +128,17 @@ class Worker:
     def _start(self, start_us: int) -> None:
         done: list[tuple[int, int]] = []
         while self._queue and self.in_service < self._workers and not self._stopped:
-            seq, index = self._queue.popleft()
+            seq, index, offered_us = self._queue.popleft()
             service_us = self._service.get(index)
             if service_us is None:
                 self.without_service_time += 1
             if not service_us:
                 done.append((seq, self._clock()))
             else:
-                self.in_service += 1
-                self.busy_us += service_us
-                self._wake_at(start_us + service_us, seq)
+                due_us = max(start_us, offered_us) + service_us
+                self._due_us[seq] = due_us
+                self._begun_us += service_us
+                self._wake_at(due_us, seq)
         self._finish(done)
         if self._queue or self.in_service:
             self._idle.clear()
@@ -137,7 +157,7 @@ class Worker:
         if now < due_us:
             self._wake_at(due_us, seq)
             return
-        self.in_service -= 1
+        del self._due_us[seq]
         self._finish([(seq, now)])
         self._account(now)
         self._start(due_us)
@@ -148,5 +168,5 @@ class Worker:
             self._finished(done)
 
     def _account(self, now: int) -> None:
-        self.queue_integral_us += len(self._queue) * (now - self._queue_changed_us)
+        self._queue_integral_us += len(self._queue) * (now - self._queue_changed_us)
         self._queue_changed_us = now

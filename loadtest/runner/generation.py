@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import loadtest.scenarios
 from loadtest.monitor import Monitor
 from loadtest.recorder import Samples, merge
@@ -57,7 +59,7 @@ class Generation:
         """Wait for the end of the schedule and of the last answer; then read what was recorded.
 
         Raises:
-            ProcessFailed: the generator died or did not come to an end.
+            ProcessFailed: the generator died, did not come to an end, or left samples out.
         """
         last_us = int(self.plan.offsets_us[-1])
         limit_s = (origin_us + last_us) / 1e6 + self.plan.timeout_s + GRACE_S
@@ -72,7 +74,13 @@ class Generation:
             raise ProcessFailed(
                 f"Locust ended with exit code {self.child.process.returncode}: {self.child.last_words()}"
             )
-        return merge(parts)
+        samples = merge(parts)
+        if not np.array_equal(samples.index, np.arange(self.plan.offsets_us.size)):
+            raise ProcessFailed(
+                f"Locust recorded {samples.index.size} of {self.plan.offsets_us.size} scheduled requests: "
+                "the samples of a process are missing"
+            )
+        return samples
 
     def _require_alive(self) -> None:
         code = self.child.process.poll()

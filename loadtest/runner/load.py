@@ -28,7 +28,7 @@ from loadtest.runner.figures_of_merit import (
 from loadtest.runner.folder import save
 from loadtest.runner.generation import Generation
 from loadtest.runner.outcome import Measured, count, deliveries, finish, last_visible_us, sender_counters
-from loadtest.runner.processes import Child, ProcessFailed, get_json, require_reachable
+from loadtest.runner.processes import Child, ProcessFailed, event_loop_at, get_json, require_reachable
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import ArmRun, LoadResult
 from loadtest.runner.session import (
@@ -209,6 +209,7 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
             "unlike_the_model": unlike_the_model(scenario),
         },
         others=others,
+        loops=event_loop_at(settings.host) if settings.host else None,
     )
 
 
@@ -273,6 +274,7 @@ def _crowd(context: Session, scenario: Scenario, settings: Settings) -> ArmRun:
         servers={} if provider is None else {"provider": (provider, ready_us)},
         settings=settings,
         notes={"pollers": pollers, "interval_s": interval_s},
+        loops=event_loop_at(settings.host) if settings.host else None,
     )
 
 

@@ -148,6 +148,7 @@ def finish(
     notes: Mapping[str, Any],
     run: int = 0,
     others: Sequence[str] = (),
+    loops: Mapping[str, str] | None = None,
 ) -> ArmRun:
     """Add the servers' cost and the verdict.
 
@@ -159,7 +160,11 @@ def finish(
         notes: further facts for run.json.
         run: the repetition's number.
         others: further reasons to void.
+        loops: by role, the event loop that a server which is not ours to start says it runs on.
     """
+    event_loops = {role: str(child.ready.get("loop")) for role, (child, _) in servers.items()} | dict(
+        loops or {}
+    )
     samples, monitor = measured.samples, context.monitor
     usages = {
         role: monitor.usage(
@@ -182,7 +187,7 @@ def finish(
     lag_us = samples.generator_lag_us
     reasons = void_reasons(
         measured.ledger,
-        loops={role: str(child.ready.get("loop")) for role, (child, _) in servers.items()},
+        loops=event_loops,
         generator_cpu=None if generator is None else generator.cpu_share,
         lag_p99_s=quantiles_s(lag_us, 0.99)[0] if lag_us.size else None,
         lag_limit_s=settings.lag_limit_s,
@@ -202,7 +207,7 @@ def finish(
         server_load=monitor.frame(measured.origin_us),
         judged=measured.judged,
         notes={
-            "event_loops": {role: child.ready.get("loop") for role, (child, _) in servers.items()},
+            "event_loops": event_loops,
             "cpus": context.crew.cpus.describe(),
             "idle_cpu_per_s": {role: usage and usage.idle_cpu_per_s for role, usage in usages.items()},
             "failures": samples.failures(),

@@ -273,7 +273,7 @@ def _ready_line(child: Child, timeout_s: float) -> dict[str, Any]:
     return dict(document)
 
 
-def get_json(url: str, data: bytes | None = None) -> Any:
+def get_json(url: str, data: bytes | None = None, timeout_s: float | None = None) -> Any:
     """GET, or POST `data`, and parse the JSON answer.
 
     Raises:
@@ -282,9 +282,20 @@ def get_json(url: str, data: bytes | None = None) -> Any:
     """
     headers = {"content-type": "application/json"} if data else {}
     request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310 - hosts are checked first
-    with _direct.open(request, timeout=STATUS_TIMEOUT_S) as response:
+    with _direct.open(request, timeout=timeout_s or STATUS_TIMEOUT_S) as response:
         body = response.read()
     return json.loads(body) if body else {}
+
+
+def event_loop_at(host: str) -> dict[str, str]:
+    """Of a reference server at a base URL, its role and the event loop it says it runs on; else nothing."""
+    try:
+        match get_json(f"{host.rstrip('/')}/status", timeout_s=REACH_TIMEOUT_S):
+            case {"role": "receiver" | "provider" as role, "loop": str(loop)}:
+                return {role: loop}
+    except (OSError, ValueError):
+        pass  # somebody else's server need not have such a page
+    return {}
 
 
 def require_reachable(host: str) -> None:

@@ -23,12 +23,13 @@ from typing import NamedTuple
 
 import gevent
 import numpy as np
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 from gevent.queue import SimpleQueue
 from geventhttpclient.client import HTTPClientPool
 from locust import FastHttpUser, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from locust.rpc import Message
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from loadtest.contract import now_us
@@ -43,8 +44,17 @@ BUILD_GAP_US = 400
 
 DRAIN_GRACE_S = 5.0
 
+NOT_MODIFIED = 304
+
 DONE = "hookbench_done"
 """What a worker process tells the master when its share of the schedule is answered."""
+
+READY, ORIGIN = "hookbench_ready", "hookbench_origin"
+"""What workers tell the master when they could begin (µs), and what the master answers all of them."""
+
+ORIGIN_TIMEOUT_S = 60.0
+MESSAGE_US = 100_000
+"""Time for the master's answer to reach every worker."""
 
 REPORT_S = 3.5
 """Workers report their statistics to the master every 3 s: the last report must not be missed."""
@@ -85,6 +95,7 @@ class OpenLoop:
         self._finished = Event()
         self._done = 0
         self._workers_done = 0
+        self._earliest_us: list[int] = []
         self._dispatcher: gevent.Greenlet | None = None
         for event, listener in (
             (events.init_command_line_parser, self._add_options),
@@ -117,11 +128,16 @@ class OpenLoop:
             self.options.spawn_rate = float(DEFAULT_POOL_SIZE)
         if isinstance(self.runner, MasterRunner):
             self.runner.register_message(DONE, self._worker_done)
+            self.runner.register_message(READY, self._worker_ready)
             return
+        if isinstance(self.runner, WorkerRunner):
+            self.runner.register_message(ORIGIN, self._origin_set)
         if isinstance(self.runner, WorkerRunner) and not self.options.processes:
             raise SystemExit(
                 f"{self.arm}: start several processes with --processes N, which share one schedule"
             )
+        if self.options.headless and not self.options.host:
+            raise SystemExit(f"{self.arm}: --host is missing, the URL to load, such as http://127.0.0.1:8080")
         try:
             self._folder = Path(os.environ[PLAN_VARIABLE]) if PLAN_VARIABLE in os.environ else None
             if self._folder:
@@ -184,7 +200,7 @@ class OpenLoop:
         worker = runner.worker_index if isinstance(runner, WorkerRunner) else 0
         workers = (self.options.processes or 1) if isinstance(runner, WorkerRunner) else 1
         share = plan.share(worker, workers)
-        origin_us = now_us() + self._lead_in_us(plan, share.size)
+        origin_us = self._common_origin_us(now_us() + self._lead_in_us(plan, share.size))
         self._worker = worker
         self._origin_us = origin_us
         self.samples = Samples.scheduled(share, origin_us + plan.offsets_us[share])
@@ -210,6 +226,27 @@ class OpenLoop:
             self.runner.quit()
         else:
             self.runner.stop()
+
+    def _common_origin_us(self, earliest_us: int) -> int:
+        """The origin: of several processes the latest that any of them needs, as the master tells all."""
+        if not isinstance(self.runner, WorkerRunner):
+            return earliest_us
+        self._origin: AsyncResult[int] = AsyncResult()
+        self.runner.send_message(READY, {"earliest_us": earliest_us})
+        origin_us: int = self._origin.get(timeout=ORIGIN_TIMEOUT_S)
+        return origin_us
+
+    def _origin_set(self, environment: Environment, msg: Message, **_: object) -> None:
+        self._origin.set(msg.data["origin_us"])
+
+    def _worker_ready(self, environment: Environment, msg: Message, **_: object) -> None:
+        """On the master: once every worker has said when it could begin, tell them all one origin."""
+        self._earliest_us.append(msg.data["earliest_us"])
+        if isinstance(self.runner, MasterRunner) and len(self._earliest_us) == self.runner.worker_count:
+            # The clock is the machine's, and --processes keeps to one machine.
+            origin_us = max(*self._earliest_us, now_us() + MESSAGE_US)
+            self.runner.send_message(ORIGIN, {"origin_us": origin_us})
+            self._earliest_us.clear()
 
     def _worker_done(self, environment: Environment, **_: object) -> None:
         """On the master: end the test when every worker has come to the end of its share."""
@@ -278,6 +315,7 @@ class OpenLoop:
             data=request.body,  # type: ignore[arg-type]  # bytes are documented and sent as they are
             headers=request.headers,
             catch_response=True,
+            allow_redirects=False,  # a redirection is an answer of this server, and not a success
         ) as response:
             done_us = now_us()
             status = response.status_code or _failure_status(response.error)
@@ -285,6 +323,8 @@ class OpenLoop:
             samples.done_us[position] = done_us
             samples.response_bytes[position] = response.request_meta["response_length"]
             response.request_meta["response_time"] = (done_us - intended_us) / 1000.0
+            if 300 <= status < 400 and status != NOT_MODIFIED:
+                response.failure(f"HTTP {status}")
         self._done += 1
         if self._done == len(self._intended):
             self._finished.set()

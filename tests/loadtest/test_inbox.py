@@ -19,6 +19,7 @@ from loadtest.inbox import (
     InboxUnavailable,
     LedgerRow,
     ServiceTimes,
+    Worker,
     inbox_path,
     read_ledger,
 )
@@ -212,6 +213,103 @@ def test_service_is_first_come_first_served_and_takes_its_time(tmp_path: Path) -
     assert ended[1] < ended[2] < ended[3]
     for row, due_s in zip(rows, (0.04, 0.01, 0.02, 0.03), strict=True):
         assert (row.visible_us or 0) - row.received_us >= due_s * 1e6
+
+
+class Clockwork:
+    """A clock that stands where it is put, and timers that are kept until the test lets them ring."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_us = 0
+        self.timers: list[tuple[int, Callable[..., None], tuple[Any, ...]]] = []
+        monkeypatch.setattr(asyncio, "get_running_loop", lambda: self)
+
+    def call_later(self, delay_s: float, wake: Callable[..., None], *arguments: Any) -> None:
+        self.timers.append((self.now_us + round(delay_s * 1e6), wake, arguments))
+
+    def ring(self, at_us: int) -> None:
+        self.now_us = at_us
+        _, wake, arguments = self.timers.pop(0)
+        wake(*arguments)
+
+
+def clockwork_worker(
+    monkeypatch: pytest.MonkeyPatch, workers: int, *services_s: float
+) -> tuple[Clockwork, Worker, list[tuple[int, int]]]:
+    clock, done = Clockwork(monkeypatch), []
+    worker = Worker(workers, seconds(*services_s), done.extend, clock=lambda: clock.now_us)
+    return clock, worker, done
+
+
+def test_late_timers_do_not_add_up_to_a_slower_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, worker, done = clockwork_worker(monkeypatch, 1, *[0.001] * 200)
+    worker.offer([(seq, seq) for seq in range(200)])
+    dues = []
+    while clock.timers:
+        dues.append(clock.timers[0][2][0])
+        clock.ring(dues[-1] + 700)
+    assert dues == [1000 * k for k in range(1, 201)]
+    assert done == [(seq, 1000 * (seq + 1) + 700) for seq in range(200)]
+    assert worker.busy_us == 200_000
+
+
+def test_an_event_does_not_start_before_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, worker, _ = clockwork_worker(monkeypatch, 1, 0.01, 0.01)
+    worker.offer([(1, 0)])
+    clock.now_us = 10_600  # the first was due at 10,000, its timer has not rung yet
+    worker.offer([(2, 1)])
+    clock.ring(10_900)
+    ((_, _, (due_us, seq)),) = clock.timers
+    assert (seq, due_us) == (2, 20_600)
+
+
+def test_an_early_timer_finishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, worker, done = clockwork_worker(monkeypatch, 1, 0.01)
+    worker.offer([(1, 0)])
+    clock.ring(9_999)
+    assert (done, worker.visible, worker.in_service) == ([], 0, 1)
+    clock.ring(10_000)
+    assert (done, worker.visible, worker.in_service) == ([(1, 10_000)], 1, 0)
+
+
+def test_the_counts_of_time_reach_up_to_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two events is served for 10 ms, the other waits: after 4 ms both counts say 4 ms."""
+    clock, worker, _ = clockwork_worker(monkeypatch, 1, 0.01, 0.01)
+    worker.offer([(1, 0), (2, 1)])
+    clock.now_us = 4_000
+    assert (worker.busy_us, worker.queue_integral_us) == (4_000, 4_000)
+    clock.ring(10_000)
+    clock.now_us = 13_000
+    assert (worker.busy_us, worker.queue_integral_us) == (13_000, 10_000)
+
+
+def test_marks_survive_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failures = Storage.mark_visible, 2
+
+    def mark(self: Storage, marks: list[tuple[int, int]]) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise sqlite3.OperationalError("disk I/O error")
+        real(self, marks)
+
+    monkeypatch.setattr(Storage, "mark_visible", mark)
+
+    async def use(inbox: Inbox) -> None:
+        await inbox.submit([arrival(index) for index in range(5)])
+        await asyncio.sleep(0.08)
+        await inbox.submit([arrival(5)])
+
+    assert with_inbox(tmp_path / "inbox.db", use) == 0
+    rows = read_ledger(tmp_path / "inbox.db")
+    assert [row.visible_us is not None for row in rows] == [True] * 6
+
+
+def test_a_commit_is_on_the_disk_when_it_returns(tmp_path: Path) -> None:
+    storage = Storage(tmp_path / "inbox.db")
+    (level,) = storage._db.execute("PRAGMA synchronous").fetchone()
+    (mode,) = storage._db.execute("PRAGMA journal_mode").fetchone()
+    storage.close()
+    assert (level, mode) == (2, "wal")  # FULL, see SQLite's documentation of "PRAGMA synchronous"
 
 
 def test_events_without_a_service_time_are_counted(tmp_path: Path) -> None:

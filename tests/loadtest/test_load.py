@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
+from loadtest.recorder import Samples
 from loadtest.runner import load, race
 from loadtest.runner.figures_of_merit import KNOWN_METRICS
 from loadtest.runner.processes import CpuPlan, Crew, ProcessFailed, require_reachable
@@ -265,6 +266,32 @@ def test_a_proxy_in_the_environment_is_not_asked_for_loopback(tmp_path):
     )
     assert done.returncode in (0, 3), done.stderr
     assert all("sent late" in line for line in done.stderr.splitlines())
+
+
+def test_a_foreign_server_on_another_loop_is_void(tmp_path, monkeypatch):
+    secret = own_secret()
+    for name, value in secret.items():
+        monkeypatch.setenv(name, value)
+    with Crew(tmp_path, secret, CpuPlan()) as crew:
+        flags = ("--inbox", f"sqlite:///{tmp_path / 'inbox.db'}", "--loop", "asyncio")
+        host = crew.server("receiver", *flags).url
+        result = load(steady(20.0, 0.5), host=host, out=tmp_path, figures=False)
+    assert "webhook: the receiver ran on asyncio, not on uvloop" in result.void
+
+
+def test_samples_that_are_missing_fail_the_run(tmp_path, monkeypatch):
+    def forget_the_last(parts):
+        (part,) = parts
+        return Samples(**{name: getattr(part, name)[:-1] for name in Samples.__dataclass_fields__})
+
+    monkeypatch.setattr("loadtest.runner.generation.merge", forget_the_last)
+    with pytest.raises(ProcessFailed, match="recorded 9 of 10 scheduled requests"):
+        load(steady(20.0, 0.5), out=tmp_path, figures=False)
+
+
+def test_a_crowd_too_large_to_schedule_is_refused(tmp_path):
+    with pytest.raises(InputError, match="at most 5,000,000 are scheduled"):
+        load(steady(1.0, 1.0), ["polling"], rate_per_s=1e9, out=tmp_path, figures=False)
 
 
 def test_a_receiver_that_refuses_everything_makes_a_void_run_with_the_reason(tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ import loadtest.scenarios
 from loadtest.recorder import Samples, merge
 from loadtest.runner.processes import CpuPlan, Crew
 from loadtest.runner.session import own_secret
+from loadtest.schedule import event_schedule, scheduled_scenario
+from sim.scenario import load_scenario
 
 FOLDER = Path(loadtest.scenarios.__path__[0])
 ARMS = ("webhook", "polling", "publisher")
@@ -87,8 +91,54 @@ def test_several_processes_share_one_schedule_exactly(tmp_path):
     merged = merge(parts)
     assert all(part.index.size > 10 for part in parts)
     assert merged.index.tolist() == list(range(merged.index.size))
+    # One origin for all processes: the merged schedule is the scenario's own.
+    scenario = scheduled_scenario(load_scenario("shop-orders"), rate_per_s=50.0, duration_s=1.0)
+    assert np.unique(merged.intended_us - event_schedule(scenario, 5)).size == 1
     assert merged.acknowledged.all()
     assert status["accepted"] == merged.index.size
+
+
+class Redirecting(http.server.BaseHTTPRequestHandler):
+    """Sends every webhook elsewhere, to a page that would take it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(204 if self.path == "/elsewhere" else 307)
+        self.send_header("location", "/elsewhere")
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_redirection_is_a_failure_and_not_followed(tmp_path):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirecting)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        done = locust(
+            "webhook",
+            *("--host", f"http://127.0.0.1:{server.server_port}", "--rate-per-s", "20", "--duration-s", "1"),
+            *("--samples", str(tmp_path / "samples.npz")),
+            environment=own_secret(),
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    samples = Samples.load(tmp_path / "samples.npz")
+    assert set(samples.status.tolist()) == {307}
+    assert not samples.acknowledged.any()
+    assert done.returncode == 1, done.stderr  # Locust counts them as failures too
+
+
+def test_without_a_host_plain_locust_says_so():
+    done = locust("webhook", environment=own_secret())
+    assert done.returncode != 0
+    assert "--host is missing" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_a_secret_plain_locust_says_which_variable_is_missing():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from loadtest.inbox import LedgerRow
-from loadtest.recorder import TIMED_OUT, Samples
+from loadtest.monitor import Monitor
+from loadtest.recorder import HIGHEST_US, TIMED_OUT, Samples
 from loadtest.runner.figures_of_merit import (
     generator_metrics,
     judged_record_metrics,
@@ -17,15 +19,20 @@ from loadtest.runner.figures_of_merit import (
     server_metrics,
 )
 from loadtest.runner.outcome import (
+    Measured,
     count,
     count_race,
     deliveries,
+    finish,
     last_visible_us,
     sender_counters,
     visible_us,
 )
+from loadtest.runner.processes import CpuPlan, Crew
+from loadtest.runner.progress import Progress
 from loadtest.runner.race import differences, next_tick_us, race_records, window_counters
-from loadtest.runner.session import difference
+from loadtest.runner.results import ArmRun
+from loadtest.runner.session import Session, Settings, difference, idle_span
 from sim.scenario import load_scenario
 
 ORIGIN_US = 1_000_000
@@ -200,6 +207,68 @@ def test_generator_ratios_share_one_denominator():
 
 def test_an_unread_server_has_no_figures():
     assert server_metrics({"receiver": None}, 100) == {}
+
+
+def finished(samples: Samples) -> ArmRun:
+    """The verdict on a load of nothing but these samples, with no server of ours and an idle monitor."""
+    context = Session(Path(), Crew(Path(), {}, CpuPlan()), Monitor(), Progress(quiet=True), "r")
+    measured = Measured("webhook", samples, {}, {}, count(samples, None), None, 0, ORIGIN_US, ORIGIN_US + 1)
+    settings = Settings(seed=1, pool_size=10, lag_limit_s=0.010)
+    return finish(context, measured, servers={}, settings=settings, notes={})
+
+
+def answered(count: int = 100) -> Samples:
+    samples = Samples.scheduled(np.arange(count), ORIGIN_US + np.arange(count) * 1000)
+    samples.dispatched_us[:] = samples.sent_us[:] = samples.intended_us + 50
+    samples.done_us[:] = samples.intended_us + 2000
+    samples.status[:] = 204
+    return samples
+
+
+def test_a_punctual_generator_is_no_reason_to_void():
+    assert finished(answered()).void == []
+
+
+@pytest.mark.parametrize("queued", [0, 1])
+def test_late_samples_void_the_run(queued):
+    samples = answered()
+    samples.queued[:5] = queued
+    samples.dispatched_us[:5] += 20_000
+    samples.sent_us[:5] += 20_000
+    samples.done_us[:5] += 20_000
+    (reason,) = finished(samples).void
+    assert "the load generator sent late: 20." in reason
+
+
+def test_a_wait_for_a_sender_is_not_the_generators_lag():
+    samples = answered()
+    samples.queued[:50] = 1
+    samples.sent_us[:50] += 500_000
+    samples.done_us[:50] += 500_000
+    assert finished(samples).void == []
+
+
+def test_a_latency_that_no_histogram_holds_voids_the_run():
+    samples = answered()
+    samples.done_us[7] = samples.intended_us[7] + HIGHEST_US + 1
+    (reason,) = finished(samples).void
+    assert f"a latency of {HIGHEST_US + 1} µs is outside" in reason
+
+
+def test_a_loop_that_is_not_uvloop_voids_the_run():
+    samples = answered()
+    context = Session(Path(), Crew(Path(), {}, CpuPlan()), Monitor(), Progress(quiet=True), "r")
+    measured = Measured("webhook", samples, {}, {}, count(samples, None), None, 0, ORIGIN_US, ORIGIN_US + 1)
+    run = finish(
+        context, measured, servers={}, settings=Settings(1, 10, 1.0), notes={}, loops={"receiver": "asyncio"}
+    )
+    assert run.void == ["the receiver ran on asyncio, not on uvloop"]
+
+
+def test_the_idle_span_keeps_clear_of_start_and_first_request():
+    assert idle_span(1_000_000, 1_300_000) == (1_050_000, 1_250_000)  # just long enough: 200 ms
+    assert idle_span(1_000_000, 1_299_999) is None
+    assert idle_span(1_000_000, 900_000) is None
 
 
 def test_one_arm_has_no_differences():

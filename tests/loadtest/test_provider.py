@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from loadtest.consumers.poller import parse_page
 from loadtest.contract import envelope_of, now_us
 from loadtest.inbox import read_ledger
 from loadtest.provider.feed import CursorGone, Feed, etag_matches
@@ -196,6 +197,17 @@ def test_publishing(provider: Server) -> None:
     good, bad = json.loads(event("batch", 1)[1]), {"id": "evt"}
     assert provider.request("POST", "/events", json.dumps([good, bad]).encode()).status == 400
     assert provider.status()["published"] == before  # a batch is taken whole or not at all
+
+
+def test_what_is_published_can_be_read_from_its_page() -> None:
+    """However deeply an accepted event is nested, the page around it does not stop its readers."""
+    with running("provider") as server:
+        for depth in range(700, 1000, 5):
+            data = "[" * depth + "]" * depth
+            body = f'{{"id":"d{depth}","type":"t","index":1,"created_us":1,"data":{data}}}'.encode()
+            assert server.request("POST", "/events", body).status in (202, 400)
+        assert server.status()["published"] > 0
+        parse_page(server.request("GET", "/events").body, 0)
 
 
 def test_deliveries_are_signed_and_whole(tmp_path: Path) -> None:

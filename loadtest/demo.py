@@ -85,8 +85,8 @@ class Demo:
         return (
             f"Half of the orders were visible within {latency[0]} by webhook and within {latency[1]} by "
             f"polling every {interval}; the model had said {expected[0]} and {expected[1]}. "
-            f"An order took {requests[0]} and {requests[1]} requests, a thousand of them {cpu[0]} and {cpu[1]} "
-            "of the receiver's CPU."
+            f"An order took {requests[0]} and {requests[1]} requests, a thousand of them {cpu[0]} and "
+            f"{cpu[1]} of the receiver's CPU."
         )
 
 

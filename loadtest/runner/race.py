@@ -8,26 +8,30 @@ arms and simulation are paired by event index.
 
 from __future__ import annotations
 
-import csv
 import json
 import time
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from loadtest.contract import now_us
-from loadtest.inbox import LedgerRow, read_ledger
+from loadtest.inbox import read_ledger
 from loadtest.runner.check import check
+from loadtest.runner.comparison import (
+    differences,
+    means,
+    paired,
+    race_records,
+    read_provider_ledger,
+    window_counters,
+)
 from loadtest.runner.figures_of_merit import generator_metrics, judged_record_metrics
 from loadtest.runner.folder import save
 from loadtest.runner.generation import Generation
-from loadtest.runner.outcome import Measured, count_race, finish, inbox_counters, last_visible_us, visible_us
-from loadtest.runner.processes import Child, ProcessFailed, ServerSilent
+from loadtest.runner.outcome import Measured, count_race, finish, last_visible_us
+from loadtest.runner.processes import Child, ServerSilent
 from loadtest.runner.progress import Progress
-from loadtest.runner.results import ArmRun, LoadResult, Paired
+from loadtest.runner.results import ArmRun, LoadResult
 from loadtest.runner.session import (
     Disturbance,
     Session,
@@ -43,17 +47,13 @@ from loadtest.runner.session import (
     unlike_the_model,
     write_service_times,
 )
-from loadtest.schedule import DEFAULT_POOL_SIZE, IntArray, Plan, event_schedule, scheduled_scenario
+from loadtest.schedule import DEFAULT_POOL_SIZE, Plan, event_schedule, scheduled_scenario
 from loadtest.verdict import LAG_P99_LIMIT_S, judge
 from sim.errors import InputError
-from sim.experiment import paired_difference
 from sim.metrics import summarise
-from sim.records import MISSING_US, Counters, Status, Via, measured_records
 from sim.results import RunFolder
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from sim.scenario import Scenario
 
 ARMS = ("webhook", "polling")
@@ -136,10 +136,10 @@ def race(
                 with session(progress, own_secret()) as context:
                     finished.append(_race_arm(context, arm, effective, settings, number, label))
         finished.sort(key=lambda run: (run.run, arms.index(run.arm)))
-        best = {arm: _means([run for run in finished if run.arm == arm]) for arm in arms}
+        best = {arm: means([run for run in finished if run.arm == arm]) for arm in arms}
         result = LoadResult(
             "race", effective, seed, tuple(finished), tuple(judge(limits, best)), folder.path,
-            paired=tuple(_paired(finished, arms)),
+            paired=tuple(paired(finished, arms)),
             differences=differences(finished, arms),
         )  # fmt: skip
         save(folder, result, figures=figures)
@@ -308,118 +308,3 @@ def _drained(provider: Child, consumer: Child, published: int) -> bool:
     if at_provider["waiting"] or at_provider["in_flight"] or at_provider["backing_off"]:
         return False
     return int(at_consumer["visible"]) + int(at_provider["failed"]) >= published
-
-
-def race_records(
-    arm: str,
-    intended_us: IntArray,
-    rows: Sequence[LedgerRow],
-    provider_rows: Sequence[Mapping[str, str]],
-    origin_us: int,
-) -> pd.DataFrame:
-    """Delivery records of one arm, from the schedule, the provider's ledger and the inbox.
-
-    A polled event's first attempt is the poll that carried it, hence its arrival.
-    """
-    size = intended_us.size
-    when, copies = visible_us(rows, size)
-    first = np.full(size, MISSING_US, dtype=np.int64)
-    attempts = np.zeros(size, dtype=np.int32)
-    status = np.full(size, Status.PENDING)
-    if arm == "polling":
-        for row in rows:
-            if 0 <= row.event_index < size:
-                first[row.event_index], attempts[row.event_index] = row.received_us, 1
-    else:
-        for entry in provider_rows:
-            index = int(entry["index"])
-            first[index], attempts[index] = int(entry["first_attempt_us"]), int(entry["attempts"])
-            if entry["outcome"] == "failed":
-                status[index] = Status.LOST
-    status[when != MISSING_US] = Status.DELIVERED
-    return measured_records(
-        created_us=intended_us,
-        first_attempt_us=first,
-        visible_us=when,
-        attempts=attempts,
-        copies=copies,
-        via=Via.POLL if arm == "polling" else Via.WEBHOOK,
-        status=status,
-        origin_us=origin_us,
-    )
-
-
-def window_counters(arm: str, in_window: Mapping[str, Mapping[str, Any]]) -> Counters:
-    """The servers' counts over the window, by the model's names; what they did not count stays unknown."""
-    if not in_window:
-        return Counters.unknown()
-    consumer, provider = in_window["receiver"], in_window["provider"]
-    counters = inbox_counters(consumer)
-    if arm == "webhook":
-        counters.requests = provider["dispatched"]
-        counters.timeouts = provider["timeouts"]
-        counters.errors = provider["connection_errors"]
-        counters.rejected = consumer.get("rejected_full")
-        counters.request_bytes = provider.get("request_bytes")
-        counters.response_bytes = provider.get("response_bytes")
-        return counters
-    for name in ("requests", "empty_responses", "not_modified", "timeouts", "errors"):
-        setattr(counters, name, consumer[name])
-    counters.request_bytes, counters.response_bytes = consumer["request_bytes"], consumer["response_bytes"]
-    return counters
-
-
-def read_provider_ledger(path: Path, provider: Child) -> list[dict[str, str]]:
-    """The rows of the CSV that the provider writes when it stops.
-
-    Raises:
-        ProcessFailed: there is none, because the provider did not come to a clean end.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
-    except FileNotFoundError:
-        raise ProcessFailed(f"the provider left no ledger: {provider.last_words()}") from None
-
-
-def _means(runs: Sequence[ArmRun]) -> dict[str, float]:
-    """Each metric's mean over runs, what a threshold is held against."""
-    judged = [run.metrics | run.judged for run in runs]
-    names = dict.fromkeys(name for metrics in judged for name in metrics)
-    return {name: float(np.mean([metrics[name] for metrics in judged if name in metrics])) for name in names}
-
-
-def _paired(runs: Sequence[ArmRun], arms: Sequence[str]) -> list[Paired]:
-    by_arm = {arm: [run.metrics for run in runs if run.arm == arm] for arm in arms}
-    return [
-        Paired(
-            a,
-            b,
-            metric,
-            paired_difference([m[metric] for m in by_arm[a]], [m[metric] for m in by_arm[b]]),
-        )
-        for a, b in combinations(arms, 2)
-        for metric in by_arm[a][0]
-        if all(metric in metrics for metrics in (*by_arm[a], *by_arm[b]))
-    ]
-
-
-def differences(runs: Sequence[ArmRun], arms: Sequence[str]) -> pd.DataFrame | None:
-    """Event by event: `run, event, <arm>_latency_s …` and, for two arms, `difference_s` (first − second)."""
-    import pandas as pd  # noqa: PLC0415 - half a second, only when a table is wanted
-
-    if len(arms) < 2:
-        return None
-    tables = []
-    for number in sorted({run.run for run in runs}):
-        columns: dict[str, Any] = {}
-        for run in runs:
-            if run.run == number and run.records is not None:
-                frame = run.records
-                columns |= {"event": frame["event"].to_numpy()}
-                columns[f"{run.arm}_latency_s"] = (frame["visible"] - frame["created"]).to_numpy()
-        table = pd.DataFrame(columns)
-        table["difference_s"] = table[f"{arms[0]}_latency_s"] - table[f"{arms[1]}_latency_s"]
-        table.insert(0, "run", number)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)

@@ -11,6 +11,7 @@ import pytest
 from loadtest.inbox import LedgerRow
 from loadtest.monitor import Monitor
 from loadtest.recorder import HIGHEST_US, TIMED_OUT, Samples
+from loadtest.runner.comparison import differences, race_records, window_counters
 from loadtest.runner.figures_of_merit import (
     generator_metrics,
     judged_record_metrics,
@@ -30,7 +31,7 @@ from loadtest.runner.outcome import (
 )
 from loadtest.runner.processes import CpuPlan, Crew
 from loadtest.runner.progress import Progress
-from loadtest.runner.race import differences, next_tick_us, race_records, window_counters
+from loadtest.runner.race import next_tick_us
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings, difference, idle_span
 from sim.scenario import load_scenario

@@ -15,13 +15,13 @@ from rich.console import Console
 
 from loadtest.figures import server_load
 from loadtest.runner import LoadResult, load, race
-from sim.engine import Outcome, is_compiled, simulate
+from sim.engine import Outcome, simulate
 from sim.experiment import Estimate
 from sim.figures import duration, latency_cdf, latency_vs_interval
 from sim.results import RunFolder
 from sim.scenario import Scenario, load_scenario
 from sim.tables import estimate_text, metrics_table
-from sim.terminal import note
+from sim.terminal import note, note_compilation
 from sim.theory import fixed_rate_latency_mean_s
 
 SCENARIO = "shop-orders-rush"
@@ -99,8 +99,7 @@ def demo(out: Path | None = None, command: Sequence[str] = ("hookbench", "demo")
     """
     scenario = load_scenario(SCENARIO)
     with RunFolder.create("demo", command, out, scenario=scenario) as folder:
-        if not is_compiled(("webhook", "polling")):
-            note("compiling the fast engine: this happens once, and takes about ten seconds …")
+        note_compilation(ARMS)
         note(f"1/4  simulating {scenario.name} at {len(INTERVALS_S)} poll intervals")
         sweep = _sweep(scenario)
         note(f"2/4  loading the receiver: {LOAD_RATE_PER_S:g} signed webhooks/s for {LOAD_DURATION_S:g} s")

@@ -21,7 +21,6 @@ import uvicorn
 from loadtest.asgi import Application
 from sim.errors import HookbenchError, InputError
 
-LOOPS = ("uvloop", "asyncio")
 KEEP_ALIVE_S = 75  # longer than senders pause, so that a connection is not closed under a request
 
 

@@ -87,14 +87,14 @@ def run_simulation(
     scenario: Scenario, mechanisms: list[str], engine: str, replications: int, seed: int, out: Path | None
 ) -> tuple[Outcome, Path]:
     """Simulate with progress, and write the run folder; returns what came of it and where it is."""
-    from sim.engine import check, expected_deliveries, is_compiled, simulate
+    from sim.engine import check, expected_deliveries, simulate
     from sim.randomness import replication_seed
     from sim.results import RunFolder
-    from sim.terminal import interruptible, note, progress, warn
+    from sim.terminal import interruptible, note_compilation, progress, warn
 
     chosen = check(mechanisms, engine, seed, replications)
-    if chosen == "fast" and not is_compiled(mechanisms):
-        note("compiling the fast engine: this happens once, and takes about ten seconds …")
+    if chosen == "fast":
+        note_compilation(mechanisms)
     keep = expected_deliveries(scenario, seed) * len(mechanisms) * replications <= MAX_RECORDS_KEPT
     seeds = [replication_seed(seed, r) for r in range(replications)]
     command = shlex.join(["hookbench", *sys.argv[1:]])

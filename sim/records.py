@@ -106,10 +106,6 @@ class Counters:
         return cls(**{field.name: None for field in fields(cls)})
 
 
-INTEGER_COUNTERS = tuple(field.name for field in fields(Counters) if field.type == "int | None")
-FLOAT_COUNTERS = tuple(field.name for field in fields(Counters) if field.type == "float | None")
-
-
 @dataclass(frozen=True)
 class Deliveries:
     """One run's records as arrays of shape (n_subscribers, n_events), subscriber by subscriber.

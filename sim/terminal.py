@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Thread
@@ -16,6 +16,14 @@ def note(text: str) -> None:
     """One line of what is going on, on standard error; silent when that is not a terminal."""
     if sys.stderr.isatty():
         warn(text)
+
+
+def note_compilation(mechanisms: Sequence[str]) -> None:
+    """Say so, if the fast engine is about to be compiled for the first time."""
+    from sim.engine import is_compiled  # noqa: PLC0415 - loads the compiler
+
+    if not is_compiled(mechanisms):
+        note("compiling the fast engine: this happens once, and takes some seconds …")
 
 
 def warn(text: str) -> None:

@@ -6,7 +6,7 @@ generated scenarios full of simultaneous happenings; and no delivery may appear 
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
@@ -14,11 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sim.engine import MECHANISMS, run_once
-from sim.records import FLOAT_COUNTERS, INTEGER_COUNTERS, Status
+from sim.records import Counters, Status
 from sim.scenario import Scenario, scenario_from
 from sim.workload import event_times
 from tests.sim.generated import scenarios
 
+INTEGER_COUNTERS = [field.name for field in fields(Counters) if field.type == "int | None"]
+FLOAT_COUNTERS = [field.name for field in fields(Counters) if field.type == "float | None"]
 RECORD_ARRAYS = ("first_attempt", "visible", "attempts", "copies", "via", "status")
 
 

@@ -14,7 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sim.engine import MECHANISMS, Engine, Replication, run_once
+from sim.catalogue import MECHANISMS
+from sim.engine import Engine, run_once
+from sim.records import Replication
 from sim.scenario import Scenario, load_scenario
 from sim.terminal import progress
 from sim.workload import event_times

@@ -68,12 +68,12 @@ def simulate(
     out: OutOption = None,
 ) -> None:
     """Simulate a scenario under each mechanism and compare them."""
-    from sim.engine import MECHANISMS
+    from sim.engine import DEFAULT_MECHANISMS
     from sim.scenario import load_scenario
 
     studied = load_scenario(scenario)
     outcome, path = run_simulation(
-        studied, mechanism or list(MECHANISMS), engine.value, replications, seed, out
+        studied, mechanism or list(DEFAULT_MECHANISMS), engine.value, replications, seed, out
     )
     if as_json:
         document = {"schema_version": 1, "command": "simulate"} | outcome.to_json() | {"run": str(path)}

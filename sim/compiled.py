@@ -19,7 +19,15 @@ from typing import Any, TypeVar, cast
 import numba
 
 _PACKAGE = Path(__file__).parent
-_SOURCES = ("compiled.py", "randomness.py", "distributions.py", "policies.py", "workload.py", "kernels/*.py")
+_SOURCES = (
+    "compiled.py",
+    "randomness.py",
+    "distributions.py",
+    "policies/*.py",
+    "workload.py",
+    "audience.py",
+    "kernels/*.py",
+)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

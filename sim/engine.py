@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.audience import audience
+from sim.catalogue import MECHANISMS
 from sim.compiled import is_cached
 from sim.errors import InputError
 from sim.experiment import Estimate, estimate, paired_difference
-from sim.kernels import parameters, pull, push
-from sim.kernels.servers import BUSY, WAITING
 from sim.metrics import summarise
 from sim.policies import compile_schedule, first_wake
 from sim.randomness import replication_seed
-from sim.records import Counters, Deliveries, Via, Window
+from sim.records import Counters, Deliveries, Replication, Window
 from sim.scenario import Scenario
 from sim.workload import event_times
 
@@ -34,15 +34,7 @@ if TYPE_CHECKING:
 Engine = Literal["fast", "simpy"]
 ENGINES: tuple[Engine, ...] = ("fast", "simpy")
 MAX_REPLICATIONS = 1_000_000
-MECHANISMS = {"webhook": Via.WEBHOOK, "polling": Via.POLL}
-
-
-@dataclass(frozen=True)
-class Replication:
-    """One mechanism in one seeded run."""
-
-    deliveries: Deliveries
-    counters: Counters
+DEFAULT_MECHANISMS = ("webhook", "polling")
 
 
 @dataclass(frozen=True)
@@ -139,7 +131,7 @@ def _json(e: Estimate) -> dict[str, float | None]:
 
 def simulate(
     scenario: Scenario,
-    mechanisms: Sequence[str] = tuple(MECHANISMS),
+    mechanisms: Sequence[str] = DEFAULT_MECHANISMS,
     *,
     engine: Engine = "fast",
     seed: int = 1,
@@ -210,8 +202,7 @@ def check(mechanisms: Sequence[str], engine: str, seed: int, replications: int) 
 
 def is_compiled(mechanisms: Sequence[str]) -> bool:
     """Whether the fast engine's kernels of these mechanisms are in the cache on disk."""
-    kernels = {"webhook": "push_to_subscriber", "polling": "fetch"}
-    return all(is_cached(kernels[mechanism]) for mechanism in mechanisms)
+    return all(is_cached(kernel) for mechanism in mechanisms for kernel in MECHANISMS[mechanism].compiled)
 
 
 def expected_deliveries(scenario: Scenario, seed: int) -> int:
@@ -237,79 +228,16 @@ def run_once(
         engine: which engine.
         narrator: told of every happening; the "simpy" engine only.
     """
-    if engine == "simpy":
-        return _run_reference(scenario, mechanism, created, seed, narrator)
-    return (
-        _run_webhook(scenario, created, seed)
-        if mechanism == "webhook"
-        else _run_polling(scenario, created, seed)
-    )
+    way, wanted = MECHANISMS[mechanism], audience(scenario, created, seed)
+    if engine == "fast":
+        return way.run_kernel(scenario, wanted, seed)
+    from sim.mechanisms.world import World  # noqa: PLC0415 - the fast engine needs no SimPy
+
+    world = World(scenario, wanted, seed, way.via, narrator)
+    way.run_model(world)
+    return Replication(world.deliveries, world.counters, world.series)
 
 
 def poll_phase_s(scenario: Scenario, seed: int, subscriber: int = 0) -> float:
     """When the model's poller first wakes (jitter aside), seconds, so that a real one can do the same."""
     return first_wake(compile_schedule(scenario.polling), seed, subscriber)
-
-
-def _run_reference(
-    scenario: Scenario, mechanism: str, created: NDArray[np.float64], seed: int, narrator: Narrator | None
-) -> Replication:
-    from sim.mechanisms.polling import run_polling  # noqa: PLC0415 - the fast engine needs no SimPy
-    from sim.mechanisms.webhook import run_webhook  # noqa: PLC0415
-    from sim.mechanisms.world import World  # noqa: PLC0415
-
-    world = World(scenario, created, seed, MECHANISMS[mechanism], narrator)
-    {"webhook": run_webhook, "polling": run_polling}[mechanism](world)
-    return Replication(world.deliveries, world.counters)
-
-
-def _run_webhook(scenario: Scenario, created: NDArray[np.float64], seed: int) -> Replication:
-    world, sender = parameters.compile_world(scenario, seed), parameters.compile_push(scenario)
-    d = Deliveries.empty(created, scenario.subscribers.count, Via.WEBHOOK)
-    total = np.zeros(len(push.COUNTER_NAMES), dtype=np.int64)
-    integrals = np.zeros(2)
-    for s in range(scenario.subscribers.count):
-        counts, of_this = np.zeros_like(total), np.zeros(2)
-        push.push_to_subscriber(
-            world, sender, created, s,
-            d.first_attempt[s], d.visible[s], d.attempts[s], d.copies[s], d.status[s], counts, of_this,
-        )  # fmt: skip
-        longest = max(total[push.QUEUE_MAX], counts[push.QUEUE_MAX])
-        total += counts
-        total[push.QUEUE_MAX] = longest
-        integrals += of_this
-    counters = _counters(push.COUNTER_NAMES, total)
-    counters.receiver_busy_s, counters.receiver_queue_integral_s = (
-        float(integrals[BUSY]),
-        float(integrals[WAITING]),
-    )
-    return Replication(d, counters)
-
-
-def _run_polling(scenario: Scenario, created: NDArray[np.float64], seed: int) -> Replication:
-    world, poller = parameters.compile_world(scenario, seed), parameters.compile_pull(scenario)
-    d = Deliveries.empty(created, scenario.subscribers.count, Via.POLL)
-    counts = np.zeros(len(pull.COUNTER_NAMES), dtype=np.int64)
-    at_api, at_receivers = np.zeros(2), np.zeros(2)
-    fetched = np.full(d.visible.shape, np.nan)
-    opens_page = np.zeros(d.visible.shape, dtype=np.bool_)
-    pull.fetch(
-        world, poller, created, fetched, opens_page, d.first_attempt, d.attempts, d.status, counts, at_api
-    )
-    for s in range(scenario.subscribers.count):
-        at_one = np.zeros(2)
-        pull.take_in(
-            world, s, fetched[s], opens_page[s], d.visible[s], d.copies[s], d.status[s], counts, at_one
-        )
-        at_receivers += at_one
-    counters = _counters(pull.COUNTER_NAMES, counts)
-    counters.provider_busy_s, counters.provider_queue_integral_s = float(at_api[BUSY]), float(at_api[WAITING])
-    counters.receiver_busy_s, counters.receiver_queue_integral_s = (
-        float(at_receivers[BUSY]),
-        float(at_receivers[WAITING]),
-    )
-    return Replication(d, counters)
-
-
-def _counters(names: tuple[str, ...], counts: NDArray[np.int64]) -> Counters:
-    return Counters(**{name: int(count) for name, count in zip(names, counts, strict=True)})

@@ -17,6 +17,7 @@ class Happening(IntEnum):
     (`sim.policies.outage_at`), which makes an edge precede everything else at its instant.
     """
 
+    CONNECTION_LOST = 0
     SERVICE_END = 1
     RESPONSE_ARRIVAL = 2
     TIMEOUT = 3

@@ -38,11 +38,11 @@ def summarise(records: pd.DataFrame | Deliveries, counters: Counters, scenario: 
     """
     deliveries = records if isinstance(records, Deliveries) else Deliveries.from_frame(records)
     window = Window(scenario.run.warmup_s, scenario.run.duration_s)
-    windowed = deliveries.created >= window.start_s
+    windowed = deliveries.within(window)
     metrics = latency_metrics(deliveries, windowed)
     metrics |= outcome_metrics(deliveries, windowed, scenario.run.on_time_s)
     metrics |= age_metrics(deliveries, window)
-    total = int(windowed.sum()) * len(deliveries.visible)
+    total = int(windowed.sum())
     metrics |= counter_metrics(counters, scenario, window, total)
     price = scenario.cost.per_million_requests
     if price is not None and counters.requests is not None:
@@ -52,7 +52,7 @@ def summarise(records: pd.DataFrame | Deliveries, counters: Counters, scenario: 
 
 def latency_metrics(deliveries: Deliveries, windowed: NDArray[np.bool_]) -> dict[str, float]:
     """Mean, quantiles (`QUANTILE_METHOD`) and maximum of latency over delivered records, seconds."""
-    latency_s = (deliveries.visible - deliveries.created)[:, windowed]
+    latency_s = (deliveries.visible - deliveries.created)[windowed]
     latency_s = latency_s[~np.isnan(latency_s)]
     if latency_s.size == 0:
         return {f"latency_{name}_s": math.nan for name in ("mean", "p50", "p95", "p99", "max")}
@@ -73,25 +73,37 @@ def outcome_metrics(
 
     A delivery is out of order when an event created later was visible before it.
     """
-    status, copies = deliveries.status[:, windowed], deliveries.copies[:, windowed]
+    status, copies = deliveries.status[windowed], deliveries.copies[windowed]
     total = status.size
     delivered = status == Status.DELIVERED
-    visible = np.where(np.isnan(deliveries.visible), np.inf, deliveries.visible)
-    never = np.full((len(visible), 1), np.inf)
-    visible_from = np.minimum.accumulate(np.hstack([visible, never])[:, ::-1], axis=1)[:, ::-1]
-    later = np.searchsorted(deliveries.created, deliveries.created, side="right")
-    overtaken = visible_from[:, later] < visible
+    overtaken = _overtaken(deliveries)[windowed]
     metrics = {
-        "attempts_per_event": _ratio(int(deliveries.attempts[:, windowed].sum()), total),
+        "attempts_per_event": _ratio(int(deliveries.attempts[windowed].sum()), total),
         "duplicates_per_event": _ratio(int((copies[delivered] - 1).sum()), total),
         "lost_ratio": _ratio(int((status == Status.LOST).sum()), total),
         "pending_ratio": _ratio(int((status == Status.PENDING).sum()), total),
-        "out_of_order_ratio": _ratio(int((overtaken[:, windowed] & delivered).sum()), int(delivered.sum())),
+        "out_of_order_ratio": _ratio(int((overtaken & delivered).sum()), int(delivered.sum())),
     }
     if on_time_s is not None:
-        on_time = (deliveries.visible - deliveries.created)[:, windowed] <= on_time_s
+        on_time = (deliveries.visible - deliveries.created)[windowed] <= on_time_s
         metrics["on_time_ratio"] = _ratio(int(on_time.sum()), total)
     return metrics
+
+
+def _overtaken(deliveries: Deliveries) -> NDArray[np.bool_]:
+    """Whether an event created later was visible before each event (or each event never was)."""
+    visible = np.where(np.isnan(deliveries.visible), np.inf, deliveries.visible)
+    subscribers, width = visible.shape
+    visible_from = np.full((subscribers, width + 1), np.inf)
+    visible_from[:, :-1] = np.minimum.accumulate(visible[:, ::-1], axis=1)[:, ::-1]
+    created = deliveries.created[:1] if deliveries.audience.shared else deliveries.created
+    later = np.full((len(created), width), width)
+    later[:, :-1] = np.where(created[:, 1:] > created[:, :-1], np.arange(1, width), width)
+    later = np.minimum.accumulate(later[:, ::-1], axis=1)[:, ::-1]
+    overtaken: NDArray[np.bool_] = (
+        np.take_along_axis(visible_from, np.broadcast_to(later, visible.shape), axis=1) < visible
+    )
+    return overtaken
 
 
 def age_metrics(deliveries: Deliveries, window: Window) -> dict[str, float]:
@@ -102,7 +114,7 @@ def age_metrics(deliveries: Deliveries, window: Window) -> dict[str, float]:
     2000). Age of information: how long ago the newest visible event was created; its peaks are the
     values just before it drops (Kaul, Yates & Gruteser, INFOCOM 2012). All start with the state at 0 seen.
     """
-    created = np.broadcast_to(deliveries.created, deliveries.visible.shape)
+    created = deliveries.created
     visible = np.where(np.isnan(deliveries.visible), np.inf, deliveries.visible)
     stale_s, age_s2 = _staleness(created, visible, window)
     aoi_s2, peaks_s = _age_of_information(created, visible, window)
@@ -127,6 +139,8 @@ def _staleness(created: _Array, visible: _Array, window: Window) -> tuple[float,
     seen_before[:, 1:] = np.maximum.accumulate(visible, axis=1)[:, :-1]
     start = np.clip(np.maximum(created, seen_before), window.start_s, window.end_s)
     end = np.maximum(np.clip(visible, window.start_s, window.end_s), start)
+    real = np.isfinite(created)
+    start, end, created = start[real], end[real], created[real]
     age_s2 = ((end - created) ** 2 - (start - created) ** 2) / 2
     return float((end - start).sum()), float(age_s2.sum())
 
@@ -135,7 +149,8 @@ def _age_of_information(created: _Array, visible: _Array, window: Window) -> tup
     """The integral of age of information, and its peaks within the window."""
     order = np.argsort(visible, axis=1, kind="stable")
     shown = np.take_along_axis(visible, order, axis=1)
-    newest = np.maximum.accumulate(np.take_along_axis(created, order, axis=1), axis=1)
+    known = np.where(np.isfinite(created), created, 0.0)  # padding is never shown
+    newest = np.maximum.accumulate(np.take_along_axis(known, order, axis=1), axis=1)
     origin = np.zeros((len(visible), 1))
     newest = np.concatenate([origin, newest], axis=1)
     start = np.clip(np.concatenate([origin, shown], axis=1), window.start_s, window.end_s)

@@ -6,12 +6,16 @@ NaN where the thing did not happen; measured runs, which keep int64 µs, are con
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from sim.audience import Audience, of_rows
+from sim.scenario import Scenario
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +31,9 @@ RECORD_COLUMNS = (
     "via",
     "status",
 )
+
+SERIES_BINS = 240
+"""How many bins a time series has unless the scenario says otherwise."""
 
 MISSING_US = -1
 _US_PER_S = 1_000_000
@@ -45,6 +52,9 @@ class Via(IntEnum):
 
     WEBHOOK = 0
     POLL = 1
+    STREAM = 2
+    QUEUE = 3
+    LOG = 4
 
 
 @dataclass(frozen=True)
@@ -73,14 +83,19 @@ class Counters:
         timeouts: requests given up by the client.
         request_bytes: sent by clients: headers and payloads.
         response_bytes: sent by servers: headers and payloads.
-        connections_opened: connections opened; kept alive, closed by a timeout or a refusal.
+        connections_opened: connections opened; kept alive (`network.keep_alive`), closed by a timeout or a
+            refusal.
         connections_peak: the most connections open at once, summed over subscribers.
+        unsent: attempts that were due while the endpoint was switched off.
+        dead_letters: events a sender gave up, also those tried again by hand later.
+        redeliveries: attempts made by hand on dead letters, and a broker's second and later ones.
         receiver_queue_max: the longest queue an arrival left behind at any receiver, less those in service.
         provider_queue_max: the same at the provider's API.
         receiver_busy_s: worker-seconds spent serving at all receivers.
         provider_busy_s: worker-seconds spent serving at the provider's API.
         receiver_queue_integral_s: the time integral of waiting jobs, summed over receivers.
         provider_queue_integral_s: the time integral of polls waiting at the API.
+        connection_s: connection-seconds in use: from a request to its answer or timeout; a stream while open.
     """
 
     requests: int | None = 0
@@ -93,12 +108,16 @@ class Counters:
     response_bytes: int | None = 0
     connections_opened: int | None = 0
     connections_peak: int | None = 0
+    unsent: int | None = 0
+    dead_letters: int | None = 0
+    redeliveries: int | None = 0
     receiver_queue_max: int | None = 0
     provider_queue_max: int | None = 0
     receiver_busy_s: float | None = 0.0
     provider_busy_s: float | None = 0.0
     receiver_queue_integral_s: float | None = 0.0
     provider_queue_integral_s: float | None = 0.0
+    connection_s: float | None = 0.0
 
     @classmethod
     def unknown(cls) -> Counters:
@@ -106,12 +125,26 @@ class Counters:
         return cls(**{field.name: None for field in fields(cls)})
 
 
+def series_bin_s(scenario: Scenario) -> float:
+    """The width of the bins of a scenario's time series, seconds."""
+    return scenario.run.series_bin_s or scenario.world_end_s / SERIES_BINS
+
+
+def empty_series(scenario: Scenario) -> NDArray[np.int64]:
+    """A count for each bin of the world's time, from 0 to its end: none yet."""
+    bins = math.floor(scenario.world_end_s / series_bin_s(scenario)) + 1
+    return np.zeros(bins, dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Deliveries:
-    """One run's records as arrays of shape (n_subscribers, n_events), subscriber by subscriber.
+    """One run's records as arrays of shape (n_subscribers, width), subscriber by subscriber.
+
+    A row holds one subscriber's events in order; where subscribers want different events, rows are padded
+    to the longest, and only the first `audience.count[s]` places of a row mean anything.
 
     Attributes:
-        created: (n_events,) seconds; the same events for every subscriber.
+        audience: whose event each place is, and when it is created.
         first_attempt: seconds, NaN if never tried.
         visible: seconds, NaN unless delivered.
         attempts: tries made, int32.
@@ -120,7 +153,7 @@ class Deliveries:
         status: a `Status`, int8.
     """
 
-    created: NDArray[np.float64]
+    audience: Audience
     first_attempt: NDArray[np.float64]
     visible: NDArray[np.float64]
     attempts: NDArray[np.int32]
@@ -129,11 +162,11 @@ class Deliveries:
     status: NDArray[np.int8]
 
     @classmethod
-    def empty(cls, created: NDArray[np.float64], subscribers: int, via: Via) -> Deliveries:
+    def empty(cls, audience: Audience, via: Via) -> Deliveries:
         """The state before anything happened: every delivery pending."""
-        shape = (subscribers, len(created))
+        shape = audience.event.shape
         return cls(
-            created=created,
+            audience=audience,
             first_attempt=np.full(shape, np.nan),
             visible=np.full(shape, np.nan),
             attempts=np.zeros(shape, dtype=np.int32),
@@ -142,21 +175,29 @@ class Deliveries:
             status=np.full(shape, Status.PENDING, dtype=np.int8),
         )
 
+    @property
+    def created(self) -> NDArray[np.float64]:
+        """When each event is created, seconds; +inf is padding."""
+        return self.audience.created
+
+    def within(self, window: Window) -> NDArray[np.bool_]:
+        """Which places hold an event created within the window, bool, shape (n_subscribers, width)."""
+        inside: NDArray[np.bool_] = (self.created >= window.start_s) & np.isfinite(self.created)
+        return inside
+
     def frame(self, window: Window) -> pd.DataFrame:
         """The records of the events created within the window, one row a delivery (`RECORD_COLUMNS`)."""
-        subscribers = self.visible.shape[0]
-        first = int(np.searchsorted(self.created, window.start_s, side="left"))
-        count = len(self.created) - first
+        kept = self.within(window)
         return _frame(
-            event=np.tile(np.arange(first, first + count, dtype=np.int64), subscribers),
-            subscriber=np.repeat(np.arange(subscribers, dtype=np.int64), count),
-            created=np.tile(self.created[first:], subscribers),
-            first_attempt=self.first_attempt[:, first:].ravel(),
-            visible=self.visible[:, first:].ravel(),
-            attempts=self.attempts[:, first:].ravel(),
-            copies=self.copies[:, first:].ravel(),
-            via=self.via[:, first:].ravel(),
-            status=self.status[:, first:].ravel(),
+            event=self.audience.event[kept],
+            subscriber=np.nonzero(kept)[0],
+            created=self.created[kept],
+            first_attempt=self.first_attempt[kept],
+            visible=self.visible[kept],
+            attempts=self.attempts[kept],
+            copies=self.copies[kept],
+            via=self.via[kept],
+            status=self.status[kept],
         )
 
     @classmethod
@@ -166,28 +207,40 @@ class Deliveries:
         Raises:
             ValueError: the rows are not those of one run of one mechanism.
         """
-        subscribers = max(records["subscriber"].nunique(), 1)
-        events = (
-            records["event"].to_numpy().reshape(subscribers, -1) if len(records) % subscribers == 0 else None
-        )
-        if events is None or (np.diff(events, axis=1) <= 0).any():
+        subscriber, event = records["subscriber"].to_numpy(), records["event"].to_numpy()
+        opens = np.ones(len(records), dtype=np.bool_)
+        opens[1:] = subscriber[1:] != subscriber[:-1]
+        if (np.diff(subscriber) < 0).any() or (np.diff(event)[~opens[1:]] <= 0).any():
             raise ValueError(
                 "records must be of one run of one mechanism, every subscriber's events in order"
             )
+        edges = [int(place) for place in np.flatnonzero(opens)] or [0]
 
-        def rows(column: str, dtype: type[np.generic]) -> NDArray[Any]:
-            values = records[column].cat.codes if column in {"via", "status"} else records[column]
-            return values.to_numpy(dtype=dtype).reshape(subscribers, -1)
+        def split(values: NDArray[Any]) -> list[NDArray[Any]]:
+            return np.split(values, edges[1:])
 
-        return cls(
-            created=rows("created", np.float64)[0],
-            first_attempt=rows("first_attempt", np.float64),
-            visible=rows("visible", np.float64),
-            attempts=rows("attempts", np.int32),
-            copies=rows("copies", np.int32),
-            via=rows("via", np.int8),
-            status=rows("status", np.int8),
-        )
+        audience = of_rows(split(event), split(records["created"].to_numpy(dtype=np.float64)))
+        places = np.isfinite(audience.created)
+        deliveries = cls.empty(audience, Via.WEBHOOK)
+        for name in ("first_attempt", "visible", "attempts", "copies", "via", "status"):
+            values = records[name].cat.codes if name in {"via", "status"} else records[name]
+            getattr(deliveries, name)[places] = values.to_numpy()
+        return deliveries
+
+
+@dataclass(frozen=True)
+class Replication:
+    """One mechanism in one seeded run.
+
+    Attributes:
+        deliveries: what became of each event.
+        counters: what happened within the window.
+        series: requests sent in each bin of the world's time (`series_bin_s`), int64, from 0 to its end.
+    """
+
+    deliveries: Deliveries
+    counters: Counters
+    series: NDArray[np.int64]
 
 
 def measured_records(

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from sim.compiled import jit
 from sim.errors import ScenarioError
 from sim.randomness import Stream, uniform
-from sim.scenario import PeriodicWorkload, PoissonWorkload, TraceWorkload
+from sim.scenario import (
+    BatchWorkload,
+    BurstyWorkload,
+    DiurnalWorkload,
+    PeriodicWorkload,
+    PoissonWorkload,
+    TraceWorkload,
+)
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
@@ -26,6 +33,16 @@ _CHUNK = 65_536
 
 
 @jit
+def _with_room(times: NDArray[np.float64], needed: int) -> NDArray[np.float64]:
+    """The same times with room for `needed` of them."""
+    if needed <= len(times):
+        return times
+    longer = np.empty(max(2 * len(times), needed), dtype=np.float64)
+    longer[: len(times)] = times
+    return longer
+
+
+@jit
 def _poisson(rate_per_s: float, duration_s: float, seed: int) -> NDArray[np.float64]:
     times = np.empty(_CHUNK, dtype=np.float64)
     count = 0
@@ -34,12 +51,79 @@ def _poisson(rate_per_s: float, duration_s: float, seed: int) -> NDArray[np.floa
         now += -math.log1p(-uniform(seed, Stream.INTERARRIVAL, 0, count)) / rate_per_s
         if now >= duration_s:
             return times[:count].copy()
-        if count == len(times):
-            longer = np.empty(2 * len(times), dtype=np.float64)
-            longer[:count] = times
-            times = longer
+        times = _with_room(times, count + 1)
         times[count] = now
         count += 1
+
+
+@jit
+def _bursty(
+    on_rate_per_s: float, on_mean_s: float, off_mean_s: float, on_share: float, duration_s: float, seed: int
+) -> NDArray[np.float64]:
+    """Spells alternate, the first as likely on as any instant is; what remains of it is exponential too."""
+    times = np.empty(_CHUNK, dtype=np.float64)
+    count, draw, spell = 0, 0, 0
+    on = uniform(seed, Stream.SPELL, 0, 0) < on_share
+    begins = 0.0
+    while begins < duration_s:
+        spell += 1
+        mean_s = on_mean_s if on else off_mean_s
+        ends = begins - mean_s * math.log1p(-uniform(seed, Stream.SPELL, 0, spell))
+        now = begins
+        while on:
+            now -= math.log1p(-uniform(seed, Stream.INTERARRIVAL, 0, draw)) / on_rate_per_s
+            draw += 1
+            if now >= min(ends, duration_s):
+                break
+            times = _with_room(times, count + 1)
+            times[count] = now
+            count += 1
+        begins = ends
+        on = not on
+    return times[:count].copy()
+
+
+@jit
+def _diurnal(
+    rate_per_s: float, amplitude: float, period_s: float, peak_s: float, duration_s: float, seed: int
+) -> NDArray[np.float64]:
+    peak_rate_per_s = rate_per_s * (1.0 + amplitude)
+    times = np.empty(_CHUNK, dtype=np.float64)
+    count, draw = 0, 0
+    now = 0.0
+    while True:
+        now -= math.log1p(-uniform(seed, Stream.INTERARRIVAL, 0, draw)) / peak_rate_per_s
+        if now >= duration_s:
+            return times[:count].copy()
+        share = (1.0 + amplitude * math.cos(2.0 * math.pi * (now - peak_s) / period_s)) / (1.0 + amplitude)
+        if uniform(seed, Stream.THINNING, 0, draw) < share:
+            times = _with_room(times, count + 1)
+            times[count] = now
+            count += 1
+        draw += 1
+
+
+@jit
+def _batches(
+    rate_per_s: float, batch_mean: float, constant: bool, duration_s: float, seed: int
+) -> NDArray[np.float64]:
+    times = np.empty(_CHUNK, dtype=np.float64)
+    count, batch = 0, 0
+    now = 0.0
+    while True:
+        now -= math.log1p(-uniform(seed, Stream.INTERARRIVAL, 0, batch)) * batch_mean / rate_per_s
+        if now >= duration_s:
+            return times[:count].copy()
+        size = int(batch_mean)
+        if not constant:
+            size = 1
+            if batch_mean > 1.0:  # geometric from 1: P(N > n) = (1 − 1/mean)^n
+                u = uniform(seed, Stream.BATCH_SIZE, 0, batch)
+                size += int(math.log1p(-u) / math.log1p(-1.0 / batch_mean))
+        times = _with_room(times, count + size)
+        times[count : count + size] = now
+        count += size
+        batch += 1
 
 
 def _periodic(workload: PeriodicWorkload, duration_s: float, seed: int) -> NDArray[np.float64]:
@@ -84,7 +168,8 @@ def event_times(scenario: Scenario, seed: int) -> NDArray[np.float64]:
     """
     duration_s = scenario.run.duration_s
     if not isinstance(scenario.workload, TraceWorkload):
-        expected = scenario.workload.rate_per_s * duration_s * scenario.subscribers.count
+        subscribers = scenario.subscribers
+        expected = scenario.workload.rate_per_s * duration_s * subscribers.count * subscribers.interest
         if expected > MAX_DELIVERIES:
             raise ScenarioError(
                 f"workload.rate_per_s × run.duration_s × subscribers.count is {expected:.3g} deliveries; "
@@ -95,5 +180,12 @@ def event_times(scenario: Scenario, seed: int) -> NDArray[np.float64]:
             return _poisson(rate_per_s, duration_s, seed)
         case PeriodicWorkload() as workload:
             return _periodic(workload, duration_s, seed)
+        case BurstyWorkload() as w:
+            on_rate_per_s = w.rate_per_s / w.on_share
+            return _bursty(on_rate_per_s, w.on_mean_s, w.off_mean_s, w.on_share, duration_s, seed)
+        case DiurnalWorkload() as w:
+            return _diurnal(w.rate_per_s, w.amplitude, w.period_s, w.peak_s, duration_s, seed)
+        case BatchWorkload() as w:
+            return _batches(w.rate_per_s, w.batch_mean, w.batch_size == "constant", duration_s, seed)
         case TraceWorkload() as workload:
             return _trace(workload, duration_s)

@@ -17,7 +17,7 @@ from typing import Any
 from sim.errors import InputError
 
 KINDS = ("none", "fixed", "linear", "exponential", "schedule")
-JITTERS = ("none", "full", "equal", "decorrelated")
+JITTERS = ("none", "full", "equal", "proportional", "decorrelated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class RetryPolicy:
     max_attempts: int | None = None
     max_duration_s: float | None = None
     jitter: str = "none"
+    spread: float = 0.2
 
     def __post_init__(self) -> None:
         _one_of("retry.kind", self.kind, KINDS)
@@ -43,6 +44,9 @@ class RetryPolicy:
         require_number("retry.base_s", self.base_s, 0)
         require_number("retry.factor", self.factor, 1)
         require_number("retry.cap_s", self.cap_s, 0)
+        require_number("retry.spread", self.spread, 0)
+        if self.spread > 1:
+            raise InputError(f"retry.spread must be a number from 0 to 1, got {self.spread!r}")
         for gap_s in self.gaps_s:
             require_number("retry.gaps_s", gap_s, 0)
         if self.max_duration_s is not None:
@@ -98,6 +102,8 @@ def retry_delay_s(retry: RetryPolicy, attempt: int, previous_s: float, u: float)
         return u * nominal_s
     if retry.jitter == "equal":
         return nominal_s / 2 + u * (nominal_s / 2)
+    if retry.jitter == "proportional":
+        return nominal_s * ((1 - retry.spread) + u * (2 * retry.spread))
     return nominal_s
 
 

@@ -164,7 +164,8 @@ def _race_arm(
     with context.progress.stage(f"{label}: starting the servers"):
         if arm == "webhook":
             policy = context.folder / "webhook.json"
-            policy.write_text(json.dumps(scenario.webhook.model_dump(mode="json")), encoding="utf-8")
+            told = scenario.webhook.model_dump(mode="json", exclude={"disabling", "redelivery"})
+            policy.write_text(json.dumps(told), encoding="utf-8")
             receiver = context.crew.server(
                 "receiver",
                 *("--inbox", f"sqlite:///{inbox}", "--drain-s", f"{limit_s:.3f}"),

@@ -121,11 +121,19 @@ def drain_limit_s(scenario: Scenario, seed: int, count: int) -> float:
 def unlike_the_model(scenario: Scenario) -> list[str]:
     """What a scenario says and real servers on one machine do not do, in words; for whoever compares."""
     told = []
-    if any(outage.start_s < scenario.run.duration_s for outage in scenario.receiver.outages):
-        told.append("receiver.outages are not enacted")
+    for name, server in (("receiver", scenario.receiver), ("provider_api", scenario.provider_api)):
+        soon = any(outage.start_s < scenario.run.duration_s for outage in server.outages)
+        if soon or server.random_outages:
+            told.append(f"{name}.outages are not enacted")
+    if scenario.receiver.error_probability or scenario.receiver.signature_tolerance_s:
+        told.append("the receiver's own errors and clock are not enacted")
+    if scenario.webhook.disabling or scenario.webhook.redelivery:
+        told.append("no endpoint is disabled and nothing redelivered by hand")
     if scenario.receiver.acknowledge == "after_processing":
         told.append("the real receiver acknowledges on receipt, not after processing")
     told.append("network.one_way is that of loopback")
+    if scenario.network.setup_round_trips or not scenario.network.keep_alive:
+        told.append("connections are kept alive, and their set-up is that of loopback")
     if scenario.network.request_loss or scenario.network.response_loss:
         told.append("network losses are not enacted")
     if (

@@ -7,16 +7,20 @@ from typing import NamedTuple
 from sim.compiled import jit
 from sim.distributions import Distribution, compile_distribution
 from sim.kernels.borrowed import borrowed
+from sim.kernels.feed import Feed
 from sim.policies import (
-    NEVER,
     Outages,
     PollSchedule,
     RetryPolicy,
-    compile_outages,
+    api_outages,
     compile_rate_limit,
+    compile_retention,
     compile_retry,
     compile_schedule,
+    receiver_outages,
+    setup_s,
 )
+from sim.records import series_bin_s
 from sim.scenario import Scenario
 
 
@@ -33,9 +37,25 @@ class World(NamedTuple):
     request_header_bytes: int
     response_header_bytes: int
     payload_bytes: int
+    keep_alive: bool
+    setup_round_trips: int
+    setup_bytes: int
     receiver_workers: int
     receiver_service: Distribution
     outages: Outages
+    series_bin_s: float
+
+
+@jit
+def _borrowed_outages(outages: Outages) -> Outages:
+    return Outages(
+        borrowed(outages.start_s),
+        borrowed(outages.end_s),
+        borrowed(outages.kind),
+        borrowed(outages.slowdown),
+        borrowed(outages.first),
+        outages.shared,
+    )
 
 
 @jit
@@ -46,7 +66,6 @@ def _borrowed_distribution(distribution: Distribution) -> Distribution:
 @jit
 def borrowed_world(world: World) -> World:
     """The same world, its arrays without owners (`sim.kernels.borrowed`)."""
-    outages = world.outages
     return World(
         world.seed,
         world.window_start_s,
@@ -58,9 +77,13 @@ def borrowed_world(world: World) -> World:
         world.request_header_bytes,
         world.response_header_bytes,
         world.payload_bytes,
+        world.keep_alive,
+        world.setup_round_trips,
+        world.setup_bytes,
         world.receiver_workers,
         _borrowed_distribution(world.receiver_service),
-        Outages(borrowed(outages.start_s), borrowed(outages.end_s), borrowed(outages.kind)),
+        _borrowed_outages(world.outages),
+        world.series_bin_s,
     )
 
 
@@ -68,6 +91,12 @@ def borrowed_world(world: World) -> World:
 def in_window(world: World, time_s: float) -> bool:
     """Whether counters count what happens at `time_s`."""
     return world.window_start_s <= time_s < world.window_end_s
+
+
+@jit
+def setup_delay(world: World, stream: int, entity: int, index: int) -> float:
+    """The time a new connection takes before its first request leaves."""
+    return setup_s(world.one_way, world.setup_round_trips, world.seed, stream, entity, index)
 
 
 class Push(NamedTuple):
@@ -95,6 +124,7 @@ def borrowed_push(push: Push) -> Push:
             retry.cap_s,
             borrowed(retry.gaps_s),
             retry.jitter,
+            retry.spread,
             retry.attempts_allowed,
             retry.max_duration_s,
         ),
@@ -112,11 +142,10 @@ class Pull(NamedTuple):
     page_size: int
     api_workers: int
     api_service: Distribution
+    api_outages: Outages
     rate_limit: int
     rate_limit_per_s: float
-    feed_lag_s: float
-    retained_events: int
-    retained_s: float
+    feed: Feed
 
 
 def compile_world(scenario: Scenario, seed: int) -> World:
@@ -133,9 +162,13 @@ def compile_world(scenario: Scenario, seed: int) -> World:
         request_header_bytes=network.request_header_bytes,
         response_header_bytes=network.response_header_bytes,
         payload_bytes=scenario.workload.payload_bytes,
+        keep_alive=network.keep_alive,
+        setup_round_trips=network.setup_round_trips,
+        setup_bytes=network.setup_bytes,
         receiver_workers=receiver.workers,
         receiver_service=compile_distribution(receiver.service),
-        outages=compile_outages(receiver.outages),
+        outages=receiver_outages(scenario, seed),
+        series_bin_s=series_bin_s(scenario),
     )
 
 
@@ -151,20 +184,19 @@ def compile_push(scenario: Scenario) -> Push:
     )
 
 
-def compile_pull(scenario: Scenario) -> Pull:
+def compile_pull(scenario: Scenario, seed: int) -> Pull:
     """The pull part of a scenario."""
     api, polling = scenario.provider_api, scenario.polling
     rate_limit, rate_limit_per_s = compile_rate_limit(api.rate_limit)
-    retention = api.retention
+    retained_events, retained_s = compile_retention(scenario)
     return Pull(
         schedule=compile_schedule(polling),
         timeout_s=polling.timeout_s,
         page_size=polling.page_size,
         api_workers=api.workers,
         api_service=compile_distribution(api.service),
+        api_outages=api_outages(scenario, seed),
         rate_limit=rate_limit,
         rate_limit_per_s=rate_limit_per_s,
-        feed_lag_s=api.feed_lag_s,
-        retained_events=retention.events if retention and retention.events else 0,
-        retained_s=retention.seconds if retention and retention.seconds else NEVER,
+        feed=Feed(api.feed_lag_s, retained_events, retained_s),
     )

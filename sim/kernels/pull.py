@@ -16,15 +16,19 @@ from sim.compiled import jit
 from sim.distributions import sample
 from sim.happenings import Happening
 from sim.kernels.borrowed import borrowed, hold
-from sim.kernels.parameters import Pull, World, borrowed_world, in_window
-from sim.kernels.servers import empty_queue, idle_now, idle_servers, serve, waiting_now, with_room
+from sim.kernels.feed import Rows, oldest, page
+from sim.kernels.parameters import Pull, World, borrowed_world, in_window, setup_delay
+from sim.kernels.servers import IN_USE, empty_queue, idle_now, idle_servers, serve, waiting_now, with_room
 from sim.policies import (
     FIXED_RATE,
     UP,
+    bin_of,
     first_tick_from,
     first_wake,
     next_start,
     outage_at,
+    overlap,
+    slowdown_at,
     tick_at,
     window_of,
     window_retry_after,
@@ -65,30 +69,10 @@ _DELIVERED, _LOST = int(Status.DELIVERED), int(Status.LOST)
 
 
 @jit
-def _shown(pull: Pull, created: NDArray[np.float64], time_s: float) -> int:
-    return int(np.searchsorted(created, time_s - pull.feed_lag_s, side="right"))
-
-
-@jit
-def _oldest(pull: Pull, created: NDArray[np.float64], time_s: float) -> int:
-    """The first event the feed still retains at a time."""
-    if pull.retained_events > 0:
-        return max(_shown(pull, created, time_s) - pull.retained_events, 0)
-    return int(np.searchsorted(created, time_s - pull.retained_s, side="left"))
-
-
-@jit
-def _page(pull: Pull, created: NDArray[np.float64], cursor: int, time_s: float) -> tuple[int, int]:
-    """The feed's answer at a time: events first … end - 1."""
-    first = max(cursor, _oldest(pull, created, time_s))
-    return first, max(first, min(_shown(pull, created, time_s), first + pull.page_size))
-
-
-@jit
 def fetch(
     world: World,
     pull: Pull,
-    created: NDArray[np.float64],
+    rows: Rows,
     fetched: NDArray[np.float64],
     opens_page: NDArray[np.bool_],
     first_attempt: NDArray[np.float64],
@@ -96,8 +80,9 @@ def fetch(
     status: NDArray[np.int8],
     counts: NDArray[np.int64],
     integrals: NDArray[np.float64],
+    series: NDArray[np.int64],
 ) -> None:
-    """Run all pollers until the world ends; fills arrays of shape (n_subscribers, n_events).
+    """Run all pollers until the world ends; fills arrays of shape (n_subscribers, width).
 
     `fetched` is when the response that brought an event arrived, NaN if none did; `opens_page` marks the
     first event of each response. `integrals` are the API's.
@@ -120,6 +105,7 @@ def fetch(
     page_end = np.zeros(subscribers, dtype=np.int64)
     retry_after_s = np.zeros(subscribers, dtype=np.float64)
     rejected = np.zeros(subscribers, dtype=np.bool_)
+    outstanding, last_change_s = 0, 0.0
     for s in range(subscribers):
         phase_s[s] = first_wake(schedule, world.seed, s)
         start_s = tick_at(schedule, phase_s[s], world.seed, s, 0)
@@ -130,11 +116,17 @@ def fetch(
         counted = in_window(world, now)
         sends = False
         cycle_over = False
+        if kind in (_RESPONSE_ARRIVAL, _TIMEOUT):
+            in_use = outstanding * overlap(last_change_s, now, world.window_start_s, world.window_end_s)
+            integrals[IN_USE] += in_use
+            last_change_s = now
+            outstanding -= 1
+            connected[s] = kind == _RESPONSE_ARRIVAL and world.keep_alive
 
         if kind == _TICK:
             started_s[s] = now
             retry_after_s[s] = 0.0
-            sends = outage_at(world.outages, now) == UP
+            sends = outage_at(world.outages, s, now) == UP
             cycle_over = not sends
 
         elif kind == _REQUEST_ARRIVAL:
@@ -152,7 +144,8 @@ def fetch(
             else:
                 used[s] += 1
                 waiting = waiting_now(starts, ring, now)
-                service_s = sample(pull.api_service, world.seed, Stream.API_SERVICE, s, number)
+                slowdown = slowdown_at(pull.api_outages, 0, max(now, free[0]))
+                service_s = slowdown * sample(pull.api_service, world.seed, Stream.API_SERVICE, s, number)
                 starts = with_room(starts, ring)
                 start, leaves = serve(
                     free, starts, ring, now, service_s, world.window_start_s, world.window_end_s, integrals
@@ -160,7 +153,7 @@ def fetch(
                 if counted:
                     counts[PROVIDER_QUEUE_MAX] = max(counts[PROVIDER_QUEUE_MAX], waiting + (start > now))
                 if start < world.world_end_s:
-                    first, end = _page(pull, created, sent_cursor, start)
+                    first, end = page(pull.feed, rows, s, sent_cursor, pull.page_size, start)
                     for event in range(first, end):
                         attempts[s, event] += 1
                         if not first_attempt[s, event] <= sent_s:
@@ -182,7 +175,6 @@ def fetch(
 
         elif kind == _TIMEOUT:
             counts[TIMEOUTS] += counted
-            connected[s] = False
             cycle_over = True
 
         elif rejected[s]:
@@ -197,7 +189,7 @@ def fetch(
             for event in range(first, end):
                 fetched[s, event] = now
                 opens_page[s, event] = event == first
-            sends = end - first == pull.page_size and outage_at(world.outages, now) == UP
+            sends = end - first == pull.page_size and outage_at(world.outages, s, now) == UP
             cycle_over = not sends
 
         if cycle_over:
@@ -214,22 +206,36 @@ def fetch(
         if sends:
             poll = polls[s]
             polls[s] += 1
-            counts[OPENED] += counted and not connected[s]
+            setting_up_s, sent_bytes = 0.0, world.request_header_bytes
+            if not connected[s]:
+                counts[OPENED] += counted
+                setting_up_s = setup_delay(world, Stream.POLL_SETUP_TRANSIT, s, poll)
+                sent_bytes += world.setup_bytes
             connected[s] = True
             seen_connected[s] |= counted
+            in_use = outstanding * overlap(last_change_s, now, world.window_start_s, world.window_end_s)
+            integrals[IN_USE] += in_use
+            last_change_s = now
+            outstanding += 1
+            series[bin_of(now, world.series_bin_s)] += 1
             counts[REQUESTS] += counted
-            counts[REQUEST_BYTES] += counted * world.request_header_bytes
+            counts[REQUEST_BYTES] += counted * sent_bytes
             deadline = now + pull.timeout_s
             arrives = uniform(world.seed, Stream.POLL_REQUEST_LOSS, s, poll) >= world.request_loss
             arrival = deadline
             if arrives:
-                arrival = now + sample(world.one_way, world.seed, Stream.POLL_REQUEST_TRANSIT, s, poll)
+                transit_s = sample(world.one_way, world.seed, Stream.POLL_REQUEST_TRANSIT, s, poll)
+                arrival = now + (setting_up_s + transit_s)
                 heappush(heap, (arrival, _REQUEST_ARRIVAL, s, poll, cursor[s], now))
             if arrival >= deadline:
                 heappush(heap, (deadline, _TIMEOUT, s, poll, 0, 0.0))
 
-    gone = _oldest(pull, created, world.world_end_s)
+    in_use = outstanding * overlap(
+        last_change_s, world.window_end_s, world.window_start_s, world.window_end_s
+    )
+    integrals[IN_USE] += in_use
     for s in range(subscribers):
+        gone = oldest(pull.feed, rows, s, world.world_end_s)
         for event in range(cursor[s], gone):
             status[s, event] = _LOST
     counts[PEAK] = np.count_nonzero(seen_connected)
@@ -289,7 +295,8 @@ def _serve_pages(
             counts[RECEIVER_QUEUE_MAX] = max(counts[RECEIVER_QUEUE_MAX], waiting)
         copies[event] = 1
         entity = delivery_entity(subscriber, event)
-        service_s = sample(world.receiver_service, world.seed, Stream.SERVICE, entity, 0)
+        slowdown = slowdown_at(world.outages, subscriber, max(now, free[0]))
+        service_s = slowdown * sample(world.receiver_service, world.seed, Stream.SERVICE, entity, 0)
         starts = with_room(starts, ring)
         _, end = serve(
             free, starts, ring, now, service_s, world.window_start_s, world.window_end_s, integrals

@@ -14,9 +14,9 @@ from sim.happenings import Happening
 from sim.kernels import agenda
 from sim.kernels.agenda import pack, unpack
 from sim.kernels.borrowed import borrowed, hold
-from sim.kernels.parameters import Push, World, borrowed_push, borrowed_world, in_window
-from sim.kernels.servers import empty_queue, idle_servers, serve, waiting_now, with_room
-from sim.policies import BLACK_HOLE, REFUSE, UP, outage_at, retry_delay
+from sim.kernels.parameters import Push, World, borrowed_push, borrowed_world, in_window, setup_delay
+from sim.kernels.servers import IN_USE, empty_queue, idle_servers, serve, waiting_now, with_room
+from sim.policies import BLACK_HOLE, REFUSE, UP, bin_of, outage_at, overlap, retry_delay, slowdown_at
 from sim.randomness import Stream, delivery_entity, uniform
 from sim.records import Status
 
@@ -61,7 +61,7 @@ def _arrive(
     integrals: NDArray[np.float64],
 ) -> tuple[int, float]:
     """The request reaches the receiver; returns what it answers and when that leaves."""
-    door = outage_at(world.outages, now)
+    door = outage_at(world.outages, subscriber, now)
     if door == BLACK_HOLE:
         return _NOTHING, now
     counted = in_window(world, now)
@@ -73,7 +73,8 @@ def _arrive(
         counts[REJECTED] += counted
         return _FULL, now
     entity = delivery_entity(subscriber, event)
-    service_s = sample(world.receiver_service, world.seed, Stream.SERVICE, entity, copies[event])
+    slowdown = slowdown_at(world.outages, subscriber, max(now, free[0]))
+    service_s = slowdown * sample(world.receiver_service, world.seed, Stream.SERVICE, entity, copies[event])
     copies[event] += 1
     start, end = serve(
         free, starts, ring, now, service_s, world.window_start_s, world.window_end_s, integrals
@@ -98,6 +99,7 @@ def push_to_subscriber(
     status: NDArray[np.int8],
     counts: NDArray[np.int64],
     integrals: NDArray[np.float64],
+    series: NDArray[np.int64],
 ) -> None:
     """Push every event to one subscriber until the world ends; fills the arrays of shape (n_events,)."""
     n_events = len(created)
@@ -111,8 +113,9 @@ def push_to_subscriber(
     _run(
         borrowed_world(world), borrowed_push(push), borrowed(created), subscriber,
         borrowed(first_attempt), borrowed(visible), borrowed(attempts), borrowed(copies), borrowed(status),
-        borrowed(counts), borrowed(integrals), borrowed(free), borrowed(starts), borrowed(ring),
-        borrowed(times), borrowed(keys), borrowed(deadline), borrowed(waited_s), borrowed(gave_up),
+        borrowed(counts), borrowed(integrals), borrowed(series),
+        borrowed(free), borrowed(starts), borrowed(ring), borrowed(times), borrowed(keys),
+        borrowed(deadline), borrowed(waited_s), borrowed(gave_up),
         borrowed(ready),
     )  # fmt: skip
     hold(free, starts, ring, times, keys, deadline, waited_s, gave_up, ready)
@@ -131,6 +134,7 @@ def _run(
     status: NDArray[np.int8],
     counts: NDArray[np.int64],
     integrals: NDArray[np.float64],
+    series: NDArray[np.int64],
     free: NDArray[np.float64],
     starts: NDArray[np.float64],
     ring: NDArray[np.int64],
@@ -145,7 +149,7 @@ def _run(
     n_events = len(created)
     size = 0
     ready_first, ready_count = 0, 0
-    in_flight, open_connections = 0, 0
+    in_flight, open_connections, last_change_s = 0, 0, 0.0
     next_event = 0
 
     while True:
@@ -191,10 +195,13 @@ def _run(
             continue
 
         else:
+            in_use = in_flight * overlap(last_change_s, now, world.window_start_s, world.window_end_s)
+            integrals[IN_USE] += in_use
+            last_change_s = now
             in_flight -= 1
             if kind == _TIMEOUT:
                 counts[TIMEOUTS] += counted
-            if kind == _TIMEOUT or heard == _REFUSED:
+            if kind == _TIMEOUT or heard == _REFUSED or not world.keep_alive:
                 open_connections -= 1
             if heard != _ACKNOWLEDGED:
                 gave_up[event] = True
@@ -216,24 +223,34 @@ def _run(
             if attempt == 1:
                 first_attempt[event] = now
             deadline[event] = now + push.timeout_s
+            entity = delivery_entity(subscriber, event)
+            setting_up_s, sent_bytes = 0.0, world.request_header_bytes + world.payload_bytes
             if in_flight == open_connections:
                 open_connections += 1
                 counts[OPENED] += counted
+                setting_up_s = setup_delay(world, Stream.SETUP_TRANSIT, entity, attempt)
+                sent_bytes += world.setup_bytes
+            in_use = in_flight * overlap(last_change_s, now, world.window_start_s, world.window_end_s)
+            integrals[IN_USE] += in_use
+            last_change_s = now
             in_flight += 1
+            series[bin_of(now, world.series_bin_s)] += 1
             if counted:
                 counts[PEAK] = max(counts[PEAK], open_connections)
                 counts[REQUESTS] += 1
-                counts[REQUEST_BYTES] += world.request_header_bytes + world.payload_bytes
-            entity = delivery_entity(subscriber, event)
+                counts[REQUEST_BYTES] += sent_bytes
             arrival = deadline[event]
             if uniform(world.seed, Stream.REQUEST_LOSS, entity, attempt) >= world.request_loss:
-                arrival = now + sample(world.one_way, world.seed, Stream.REQUEST_TRANSIT, entity, attempt)
+                transit_s = sample(world.one_way, world.seed, Stream.REQUEST_TRANSIT, entity, attempt)
+                arrival = now + (setting_up_s + transit_s)
                 code = _LATE if arrival >= deadline[event] else _NOTHING
                 size = agenda.add(times, keys, size, arrival, pack(_REQUEST_ARRIVAL, event, attempt, code))
             if arrival >= deadline[event]:
                 key = pack(_TIMEOUT, event, attempt, _NOTHING)
                 size = agenda.add(times, keys, size, deadline[event], key)
 
+    in_use = in_flight * overlap(last_change_s, world.window_end_s, world.window_start_s, world.window_end_s)
+    integrals[IN_USE] += in_use
     for event in range(n_events):
         if visible[event] < world.world_end_s:
             status[event] = _DELIVERED

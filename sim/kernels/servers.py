@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from sim.compiled import jit
 from sim.policies import overlap
 
-BUSY, WAITING = 0, 1
+BUSY, WAITING, IN_USE = 0, 1, 2
+INTEGRALS = 3
+"""How many time integrals a kernel keeps: worker-seconds busy, jobs waiting, connections in use."""
 
 _FIRST, _COUNT = 0, 1
 _PLACES = 64

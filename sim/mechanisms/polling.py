@@ -31,7 +31,15 @@ from sim.happenings import Happening
 from sim.mechanisms.provider_api import Page, ProviderApi
 from sim.mechanisms.receiver import Receiver
 from sim.mechanisms.world import Connections, World
-from sim.policies import FIXED_RATE, compile_schedule, first_tick_from, first_wake, next_start, tick_at
+from sim.policies import (
+    FIXED_RATE,
+    compile_schedule,
+    first_tick_from,
+    first_wake,
+    next_start,
+    setup_s,
+    tick_at,
+)
 from sim.randomness import Stream, uniform
 from sim.records import Status
 
@@ -93,12 +101,15 @@ class Poller:
         """One request; returns the answer, or None when the poller gives up waiting."""
         world, s, poll = self._world, self._subscriber, self._polls
         self._polls += 1
-        self.connections.take()
-        world.count(requests=1, request_bytes=self._network.request_header_bytes)
+        setting_up_s, sent_bytes = 0.0, self._network.request_header_bytes
+        if self.connections.take():
+            setting_up_s = self._setup_s(poll)
+            sent_bytes += self._network.setup_bytes
+        world.count_request(sent_bytes)
         world.tell(s, "GET events after {}", self._cursor)
         answer = world.event()
         if self._draw(Stream.POLL_REQUEST_LOSS, poll) >= self._network.request_loss:
-            world.process(self._travel(poll, self._cursor, answer))
+            world.process(self._travel(poll, self._cursor, setting_up_s, answer))
         yield answer | world.at(world.now + self._timeout_s, Happening.TIMEOUT, s, poll)
         self.connections.give_back(still_open=answer.triggered)
         if not answer.triggered:
@@ -107,11 +118,11 @@ class Poller:
             return None
         return cast(Page, answer.value)
 
-    def _travel(self, poll: int, cursor: int, answer: simpy.Event) -> _Steps:
+    def _travel(self, poll: int, cursor: int, setting_up_s: float, answer: simpy.Event) -> _Steps:
         """The request's way to the API, what happens there, and the answer's way back."""
         world, s, network = self._world, self._subscriber, self._network
         sent_s = world.now
-        transit_s = self._transit(Stream.POLL_REQUEST_TRANSIT, poll)
+        transit_s = setting_up_s + self._transit(Stream.POLL_REQUEST_TRANSIT, poll)
         yield world.at(world.now + transit_s, Happening.REQUEST_ARRIVAL, s, poll)
 
         page = self._api.over_limit(s)
@@ -142,12 +153,17 @@ class Poller:
 
     def close(self) -> None:
         """When the world ends: what the poller did not get and the feed no longer shows is lost."""
-        gone = self._api.feed.oldest(self._world.scenario.world_end_s)
+        gone = self._api.feed.oldest(self._subscriber, self._world.scenario.world_end_s)
         self._world.deliveries.status[self._subscriber, self._cursor : gone] = Status.LOST
         self.receiver.servers.close()
+        self.connections.close()
 
     def _transit(self, stream: Stream, poll: int) -> float:
         return sample(self._one_way, self._world.seed, int(stream), self._subscriber, poll)
+
+    def _setup_s(self, poll: int) -> float:
+        stream, round_trips = int(Stream.POLL_SETUP_TRANSIT), self._network.setup_round_trips
+        return setup_s(self._one_way, round_trips, self._world.seed, stream, self._subscriber, poll)
 
     def _draw(self, stream: Stream, poll: int) -> float:
         return uniform(self._world.seed, int(stream), self._subscriber, poll)
@@ -166,6 +182,7 @@ def run_polling(world: World) -> None:
     receivers = [poller.receiver.servers for poller in pollers]
     counters = world.counters
     counters.connections_peak = sum(poller.connections.peak for poller in pollers)
+    counters.connection_s = sum(poller.connections.in_use_s for poller in pollers)
     counters.provider_queue_max = api.servers.longest
     counters.provider_busy_s = api.servers.busy_s
     counters.provider_queue_integral_s = api.servers.waiting_s

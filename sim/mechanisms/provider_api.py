@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import simpy
-from numpy.typing import NDArray
 
 from sim.distributions import compile_distribution, sample
 from sim.happenings import Happening
 from sim.mechanisms.world import Servers, World
-from sim.policies import compile_rate_limit, window_of, window_retry_after
+from sim.policies import compile_rate_limit, compile_retention, slowdown_at, window_of, window_retry_after
 from sim.randomness import Stream
 
 _API_SERVICE = int(Stream.API_SERVICE)
@@ -39,30 +38,33 @@ class Page:
 
 
 class Feed:
-    """What the events API shows at a time; a pure function of the time."""
+    """What the events API shows each subscriber at a time; a pure function of the time.
+
+    Of a last value it shows the newest only, as if it retained one event.
+    """
 
     def __init__(self, world: World) -> None:
         api = world.scenario.provider_api
-        self._created: NDArray[np.float64] = world.created
+        self._audience = world.audience
         self._lag_s = api.feed_lag_s
-        self._retained_events = api.retention.events if api.retention else None
-        self._retained_s = api.retention.seconds if api.retention else None
+        self._retained_events, self._retained_s = compile_retention(world.scenario)
 
-    def page(self, cursor: int, size: int, time_s: float) -> Page:
+    def page(self, subscriber: int, cursor: int, size: int, time_s: float) -> Page:
         """At most `size` events from `cursor` on, of those shown and retained at `time_s`."""
-        first = max(cursor, self.oldest(time_s))
-        return Page(first, max(first, min(self._shown(time_s), first + size)))
+        first = max(cursor, self.oldest(subscriber, time_s))
+        return Page(first, max(first, min(self.shown(subscriber, time_s), first + size)))
 
-    def oldest(self, time_s: float) -> int:
+    def oldest(self, subscriber: int, time_s: float) -> int:
         """The first event still retained at `time_s`; all before it are gone."""
-        if self._retained_events is not None:
-            return max(self._shown(time_s) - self._retained_events, 0)
-        if self._retained_s is not None:
-            return int(np.searchsorted(self._created, time_s - self._retained_s, side="left"))
-        return 0
+        if self._retained_events > 0:
+            return max(self.shown(subscriber, time_s) - self._retained_events, 0)
+        created = self._audience.created_of(subscriber)
+        return int(np.searchsorted(created, time_s - self._retained_s, side="left"))
 
-    def _shown(self, time_s: float) -> int:
-        return int(np.searchsorted(self._created, time_s - self._lag_s, side="right"))
+    def shown(self, subscriber: int, time_s: float) -> int:
+        """How many events have come into the feed by `time_s`, retained or not."""
+        created = self._audience.created_of(subscriber)
+        return int(np.searchsorted(created, time_s - self._lag_s, side="right"))
 
 
 class ProviderApi:
@@ -99,12 +101,13 @@ class ProviderApi:
         with self.servers.join() as turn:
             yield turn
             self.servers.started()
-            page = self.feed.page(cursor, self._page_size, world.now)
+            page = self.feed.page(subscriber, cursor, self._page_size, world.now)
             carried = slice(page.first, page.end)
             world.deliveries.attempts[subscriber, carried] += 1
             first_attempt = world.deliveries.first_attempt[subscriber]
             first_attempt[carried] = np.fmin(first_attempt[carried], sent_s)
-            service_s = sample(self._service, world.seed, _API_SERVICE, subscriber, poll)
+            slowdown = slowdown_at(world.api_outages, 0, world.now)
+            service_s = slowdown * sample(self._service, world.seed, _API_SERVICE, subscriber, poll)
             yield world.at(world.now + service_s, Happening.SERVICE_END, subscriber, poll)
             self.servers.ended()
         return page

@@ -19,7 +19,7 @@ import simpy
 from sim.distributions import compile_distribution, sample
 from sim.happenings import Happening
 from sim.mechanisms.world import Servers, World
-from sim.policies import UP, compile_outages, outage_at
+from sim.policies import UP, outage_at, slowdown_at
 from sim.randomness import Stream, delivery_entity
 from sim.records import Status
 
@@ -36,12 +36,12 @@ class Receiver:
         self._subscriber = subscriber
         self._queue_limit = spec.queue_limit
         self._service = compile_distribution(spec.service)
-        self._outages = compile_outages(spec.outages)
+        self.outages = world.receiver_outages
 
     @property
     def door(self) -> int:
         """What the door does now: `UP`, `REFUSE`, `BLACK_HOLE` or `ERROR`."""
-        return outage_at(self._outages, self._world.now)
+        return outage_at(self.outages, self._subscriber, self._world.now)
 
     @property
     def is_down(self) -> bool:
@@ -66,7 +66,8 @@ class Receiver:
         with self.servers.join() as turn:
             yield turn
             self.servers.started()
-            service_s = sample(self._service, world.seed, _SERVICE, entity, copy)
+            slowdown = slowdown_at(self.outages, self._subscriber, world.now)
+            service_s = slowdown * sample(self._service, world.seed, _SERVICE, entity, copy)
             yield world.at(world.now + service_s, Happening.SERVICE_END, self._subscriber, event, copy)
             self.servers.ended()
         self._show(event)

@@ -30,7 +30,7 @@ from sim.distributions import compile_distribution, sample
 from sim.happenings import Happening
 from sim.mechanisms.receiver import Receiver
 from sim.mechanisms.world import Connections, World
-from sim.policies import BLACK_HOLE, REFUSE, UP, compile_retry, retry_delay
+from sim.policies import BLACK_HOLE, REFUSE, UP, compile_retry, retry_delay, setup_s
 from sim.randomness import Stream, delivery_entity, uniform
 from sim.records import Status
 
@@ -69,12 +69,13 @@ class WebhookSender:
         self._payload_bytes = scenario.workload.payload_bytes
         self._on_receipt = scenario.receiver.acknowledge == "on_receipt"
         self._full = Answer(False, "answered 503, queue full", scenario.receiver.retry_after_s)
-        self._under_way = np.zeros(len(world.created), dtype=np.int32)
-        self._gave_up = np.zeros(len(world.created), dtype=np.bool_)
+        self._created = world.audience.created_of(subscriber)
+        self._under_way = np.zeros(world.deliveries.visible.shape[1], dtype=np.int32)
+        self._gave_up = np.zeros(world.deliveries.visible.shape[1], dtype=np.bool_)
 
     def watch(self) -> _Steps:
         """Start a delivery for each event as it is created."""
-        for event, created in enumerate(self._world.created):
+        for event, created in enumerate(self._created):
             yield self._world.at(created, Happening.ATTEMPT_READY, self._subscriber, event, 1)
             self._world.process(self._deliver(event))
 
@@ -100,7 +101,7 @@ class WebhookSender:
             u = self._draw(Stream.RETRY_JITTER, event, attempt)
             waited_s = retry_delay(retry, attempt, waited_s, u)
             ready_s = world.now + max(waited_s, heard.retry_after_s if heard else 0.0)
-            if ready_s - world.created[event] > retry.max_duration_s:
+            if ready_s - self._created[event] > retry.max_duration_s:
                 break
             attempt += 1
             yield world.at(ready_s, Happening.ATTEMPT_READY, self._subscriber, event, attempt)
@@ -112,19 +113,22 @@ class WebhookSender:
         if attempt == 1:
             deliveries.first_attempt[self._subscriber, event] = world.now
         deliveries.attempts[self._subscriber, event] = attempt
-        self.connections.take()
-        world.count(requests=1, request_bytes=network.request_header_bytes + self._payload_bytes)
+        setting_up_s, sent_bytes = 0.0, network.request_header_bytes + self._payload_bytes
+        if self.connections.take():
+            setting_up_s = self._setup_s(event, attempt)
+            sent_bytes += network.setup_bytes
+        world.count_request(sent_bytes)
         world.tell(self._subscriber, "POST event {}, attempt {}", event, attempt)
         if self._draw(Stream.REQUEST_LOSS, event, attempt) >= network.request_loss:
-            world.process(self._travel(event, attempt, answer))
+            world.process(self._travel(event, attempt, setting_up_s, answer))
         else:
             world.tell(self._subscriber, "the POST of event {} is lost on the way", event)
 
-    def _travel(self, event: int, attempt: int, answer: simpy.Event) -> _Steps:
+    def _travel(self, event: int, attempt: int, setting_up_s: float, answer: simpy.Event) -> _Steps:
         """The request's way to the receiver, what happens there, and the answer's way back."""
         world, receiver = self._world, self.receiver
         self._under_way[event] += 1
-        transit_s = self._transit(Stream.REQUEST_TRANSIT, event, attempt)
+        transit_s = setting_up_s + self._transit(Stream.REQUEST_TRANSIT, event, attempt)
         yield world.at(world.now + transit_s, Happening.REQUEST_ARRIVAL, self._subscriber, event, attempt)
         self._under_way[event] -= 1
 
@@ -166,10 +170,18 @@ class WebhookSender:
         nowhere = (deliveries.copies[self._subscriber] == 0) & (self._under_way == 0)
         deliveries.status[self._subscriber, self._gave_up & nowhere] = Status.LOST
         self.receiver.servers.close()
+        self.connections.close()
 
     def _transit(self, stream: Stream, event: int, attempt: int) -> float:
         entity = delivery_entity(self._subscriber, event)
         return sample(self._one_way, self._world.seed, int(stream), entity, attempt)
+
+    def _setup_s(self, event: int, attempt: int) -> float:
+        entity = delivery_entity(self._subscriber, event)
+        round_trips = self._network.setup_round_trips
+        return setup_s(
+            self._one_way, round_trips, self._world.seed, int(Stream.SETUP_TRANSIT), entity, attempt
+        )
 
     def _draw(self, stream: Stream, event: int, attempt: int) -> float:
         return uniform(self._world.seed, int(stream), delivery_entity(self._subscriber, event), attempt)
@@ -185,6 +197,7 @@ def run_webhook(world: World) -> None:
         sender.close()
     counters = world.counters
     counters.connections_peak = sum(sender.connections.peak for sender in senders)
+    counters.connection_s = sum(sender.connections.in_use_s for sender in senders)
     counters.receiver_queue_max = max(sender.receiver.servers.longest for sender in senders)
     counters.receiver_busy_s = sum(sender.receiver.servers.busy_s for sender in senders)
     counters.receiver_queue_integral_s = sum(sender.receiver.servers.waiting_s for sender in senders)

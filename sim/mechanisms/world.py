@@ -10,9 +10,10 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
+from sim.audience import Audience
 from sim.happenings import Happening
-from sim.policies import overlap
-from sim.records import Counters, Deliveries, Via, Window
+from sim.policies import api_outages, bin_of, overlap, receiver_outages
+from sim.records import Counters, Deliveries, Via, Window, empty_series, series_bin_s
 from sim.scenario import Scenario
 
 Narrator = Callable[[float, int, str], None]
@@ -52,28 +53,35 @@ class World(Clock):
 
     Attributes:
         scenario: what is studied.
-        created: when each event is created, seconds, shape (n_events,).
+        audience: whose events happen when.
         seed: the replication's seed.
         window: what counters cover.
         counters: what happened within the window.
         deliveries: what became of each event at each subscriber.
+        series: requests sent in each bin of the world's time.
+        receiver_outages: when each subscriber's receiver fails.
+        api_outages: when the provider's API fails.
     """
 
     def __init__(
         self,
         scenario: Scenario,
-        created: NDArray[np.float64],
+        audience: Audience,
         seed: int,
         via: Via,
         narrator: Narrator | None = None,
     ) -> None:
         super().__init__()
         self.scenario = scenario
-        self.created = created
+        self.audience = audience
         self.seed = seed
         self.window = Window(scenario.run.warmup_s, scenario.run.duration_s)
         self.counters = Counters()
-        self.deliveries = Deliveries.empty(created, scenario.subscribers.count, via)
+        self.deliveries = Deliveries.empty(audience, via)
+        self.series: NDArray[np.int64] = empty_series(scenario)
+        self._bin_s = series_bin_s(scenario)
+        self.receiver_outages = receiver_outages(scenario, seed)
+        self.api_outages = api_outages(scenario, seed)
         self._narrator = narrator
 
     @property
@@ -86,6 +94,11 @@ class World(Clock):
         if self.in_window:
             for name, increment in increments.items():
                 setattr(self.counters, name, getattr(self.counters, name) + increment)
+
+    def count_request(self, sent_bytes: int) -> None:
+        """Count a request that is sent now."""
+        self.count(requests=1, request_bytes=sent_bytes)
+        self.series[bin_of(self.now, self._bin_s)] += 1
 
     def tell(self, subscriber: int, text: str, *values: Any) -> None:
         """Tell the narrator, if there is one, what happens now."""
@@ -157,25 +170,49 @@ class Servers:
 
 
 class Connections:
-    """Kept-alive connections of one client: opened when none is idle, closed by a timeout or a refusal."""
+    """One client's connections: opened when none is idle, closed by a timeout or a refusal.
+
+    Without `network.keep_alive` each is closed when its request is over.
+
+    Attributes:
+        peak: the most that were open after a request within the window went out.
+        in_use_s: connection-seconds in use within the window.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._keep_alive = world.scenario.network.keep_alive
         self._open = 0
         self._in_use = 0
+        self._last_change_s = 0.0
         self.peak = 0
+        self.in_use_s = 0.0
 
-    def take(self) -> None:
-        """A request goes out: on an idle connection, or on a new one."""
-        if self._in_use == self._open:
+    def take(self) -> bool:
+        """A request goes out: on an idle connection, or on a new one; returns whether it is new."""
+        is_new = self._in_use == self._open
+        if is_new:
             self._open += 1
             self._world.count(connections_opened=1)
-        self._in_use += 1
+        self._change(1)
         if self._world.in_window:
             self.peak = max(self.peak, self._open)
+        return is_new
 
     def give_back(self, *, still_open: bool) -> None:
         """The request is over; its connection is idle again, or closed."""
-        self._in_use -= 1
-        if not still_open:
+        self._change(-1)
+        if not (still_open and self._keep_alive):
             self._open -= 1
+
+    def close(self) -> None:
+        """Integrate up to now, when the world ends."""
+        self._change(0)
+
+    def _change(self, in_use: int) -> None:
+        window = self._world.window
+        self.in_use_s += self._in_use * overlap(
+            self._last_change_s, self._world.now, window.start_s, window.end_s
+        )
+        self._in_use += in_use
+        self._last_change_s = self._world.now

@@ -38,7 +38,14 @@ _workloads = st.one_of(
     st.tuples(st.sampled_from([0.25, 1.0, 4.0]), st.sampled_from(["random", "synchronised"])).map(
         lambda pair: {"kind": "periodic", "rate_per_s": pair[0], "phase": pair[1]}
     ),
+    st.sampled_from([0.5, 3.0]).map(
+        lambda rate: {"kind": "batch", "rate_per_s": rate, "batch_mean": 3.0, "batch_size": "constant"}
+    ),
+    st.sampled_from([1.5, 20.0]).map(
+        lambda dispersion: {"kind": "bursty", "rate_per_s": 1.0, "dispersion": dispersion, "on_share": 0.25}
+    ),
 )
+_contents = st.sampled_from(["events", "events", "last_value"])
 
 _attempts = st.integers(1, 5)
 _retries = st.one_of(
@@ -53,7 +60,7 @@ _retries = st.one_of(
             "factor": st.sampled_from([1.0, 2.0]),
             "cap_s": st.sampled_from([1.0, 60.0]),
             "max_attempts": _attempts,
-            "jitter": st.sampled_from(["none", "full", "equal"]),
+            "jitter": st.sampled_from(["none", "full", "equal", "proportional"]),
         },
         optional={"max_duration_s": _grid_s},
     ),
@@ -75,10 +82,29 @@ def _outages(draw: st.DrawFn) -> list[dict[str, Any]]:
     for _ in range(draw(st.integers(0, 3))):
         start_s += draw(st.sampled_from([0.0, 0.25, 2.0, 7.5]))
         duration_s = draw(_grid_s)
-        kind = draw(st.sampled_from(["refuse", "black_hole", "error"]))
-        outages.append({"start_s": start_s, "duration_s": duration_s, "kind": kind})
+        kind = draw(st.sampled_from(["refuse", "black_hole", "error", "slow"]))
+        outages.append({"start_s": start_s, "duration_s": duration_s, "kind": kind, "slowdown": 3.0})
         start_s += duration_s
     return outages
+
+
+_spells = st.sampled_from(
+    [
+        {"kind": "constant", "mean_s": 2.5},
+        {"kind": "exponential", "mean_s": 4.0},
+        {"kind": "uniform", "low_s": 0.0, "high_s": 6.0},
+    ]
+)
+
+
+@st.composite
+def _failures(draw: st.DrawFn) -> dict[str, Any]:
+    """Outages of a server: scheduled ones, or random ones."""
+    if draw(st.integers(0, 3)) > 0:
+        return {"outages": draw(_outages())}
+    up_and_down = {"up": draw(_spells), "down": draw(_spells)}
+    kind = draw(st.sampled_from(["refuse", "black_hole", "error", "slow"]))
+    return {"random_outages": up_and_down | {"kind": kind, "slowdown": 2.0}}
 
 
 @st.composite
@@ -92,7 +118,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         "workers": draw(st.integers(1, 3)),
         "service": draw(_durations(may_be_zero=True)),
         "feed_lag_s": draw(st.sampled_from([0.0, 0.0, 0.25, 2.0])),
-    }
+    } | draw(_failures())
     if draw(st.booleans()):
         api["rate_limit"] = {"requests": draw(st.integers(1, 4)), "per_s": draw(_grid_s)}
     retention = draw(st.sampled_from([None, {"events": 2}, {"seconds": 3.0}]))
@@ -102,12 +128,18 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     return scenario_from(
         {
             "name": "generated",
-            "workload": draw(_workloads),
-            "subscribers": {"count": draw(st.integers(1, 3))},
+            "workload": draw(_workloads) | {"content": draw(_contents)},
+            "subscribers": {
+                "count": draw(st.integers(1, 3)),
+                "interest": draw(st.sampled_from([1.0, 1.0, 0.5])),
+            },
             "network": {
                 "one_way": draw(_durations(may_be_zero=True)),
                 "request_loss": draw(loss),
                 "response_loss": draw(loss),
+                "keep_alive": draw(st.sampled_from([True, True, False])),
+                "setup_round_trips": draw(st.sampled_from([0, 0, 2])),
+                "setup_bytes": draw(st.sampled_from([0, 5000])),
             },
             "webhook": {
                 "timeout_s": draw(_grid_s),
@@ -128,8 +160,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
                 "queue_limit": draw(st.sampled_from([0, 1, 5, 1000])),
                 "retry_after_s": draw(st.sampled_from([0.0, 0.25, 2.0])),
                 "acknowledge": draw(st.sampled_from(["after_processing", "on_receipt"])),
-                "outages": draw(_outages()),
-            },
+            }
+            | draw(_failures()),
             "provider_api": api,
             "run": {
                 "duration_s": duration_s,

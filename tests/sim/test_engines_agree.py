@@ -32,6 +32,7 @@ def assert_engines_agree(scenario: Scenario, mechanism: str, seed: int) -> None:
         np.testing.assert_array_equal(
             getattr(fast.deliveries, name), getattr(reference.deliveries, name), err_msg=name
         )
+    np.testing.assert_array_equal(fast.series, reference.series)
     counted, expected = asdict(fast.counters), asdict(reference.counters)
     assert {n: counted[n] for n in INTEGER_COUNTERS} == {n: expected[n] for n in INTEGER_COUNTERS}
     for name in FLOAT_COUNTERS:

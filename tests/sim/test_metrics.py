@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.audience import everybody
 from sim.engine import run_once
 from sim.metrics import age_metrics, summarise
 from sim.records import Counters, Deliveries, Status, Via, Window
@@ -19,7 +20,7 @@ from sim.workload import event_times
 from tests.sim.generated import scenarios
 
 STORY = Deliveries(
-    created=np.array([1.0, 2.0, 4.0, 9.0]),
+    audience=everybody(np.array([1.0, 2.0, 4.0, 9.0]), 1),
     first_attempt=np.array([[1.0, 2.0, 4.0, 9.0]]),
     visible=np.array([[1.5, 5.0, 4.5, np.nan]]),
     attempts=np.array([[1, 3, 1, 2]], dtype=np.int32),
@@ -81,7 +82,7 @@ def test_what_is_unknown_is_absent_and_what_is_undefined_is_nan() -> None:
     metrics = summarise(STORY, Counters.unknown(), SCENARIO)
     assert "requests_per_event" not in metrics
     assert "receiver_utilisation" not in metrics
-    nothing = Deliveries.empty(np.empty(0), 1, Via.POLL)
+    nothing = Deliveries.empty(everybody(np.empty(0), 1), Via.POLL)
     metrics = summarise(nothing, Counters(), SCENARIO)
     assert math.isnan(metrics["latency_p99_s"])
     assert math.isnan(metrics["lost_ratio"])
@@ -90,14 +91,14 @@ def test_what_is_unknown_is_absent_and_what_is_undefined_is_nan() -> None:
 
 
 def test_what_becomes_visible_at_one_instant_is_one_update() -> None:
-    together = Deliveries.empty(np.array([1.0, 2.0, 3.0, 4.0]), 1, Via.POLL)
+    together = Deliveries.empty(everybody(np.array([1.0, 2.0, 3.0, 4.0]), 1), Via.POLL)
     together.visible[:] = 10.5
     assert age_metrics(together, Window(0.0, 20.0))["peak_aoi_mean_s"] == 10.5
     assert age_metrics(together, Window(11.0, 20.0))["aoi_mean_s"] == pytest.approx(15.5 - 4.0)
 
 
 def test_events_created_at_one_instant_do_not_overtake_each_other() -> None:
-    twins = Deliveries.empty(np.array([1.0, 1.0, 2.0]), 1, Via.WEBHOOK)
+    twins = Deliveries.empty(everybody(np.array([1.0, 1.0, 2.0]), 1), Via.WEBHOOK)
     twins.visible[:] = [6.0, 1.1, 3.0]
     twins.status[:] = Status.DELIVERED
     assert summarise(twins, Counters(), SCENARIO)["out_of_order_ratio"] == pytest.approx(1 / 3)
@@ -107,7 +108,7 @@ def test_two_subscribers_share_the_denominators() -> None:
     scenario = SCENARIO.with_values(
         **{"subscribers.count": 2, "provider_api.workers": 4, "run.warmup_s": 2.0}
     )
-    both = Deliveries.empty(np.array([1.0, 3.0, 5.0]), 2, Via.POLL)
+    both = Deliveries.empty(everybody(np.array([1.0, 3.0, 5.0]), 2), Via.POLL)
     both.visible[:] = [[4.0, 4.0, 6.0], [4.0, 6.0, 7.0]]
     both.status[:] = Status.DELIVERED
     counters = Counters(
@@ -132,7 +133,7 @@ def test_two_subscribers_share_the_denominators() -> None:
 
 
 def test_on_time_includes_the_bound() -> None:
-    exactly = Deliveries.empty(np.array([1.0, 2.0]), 1, Via.POLL)
+    exactly = Deliveries.empty(everybody(np.array([1.0, 2.0]), 1), Via.POLL)
     exactly.visible[:] = [2.0, 3.5]
     assert summarise(exactly, Counters(), SCENARIO)["on_time_ratio"] == 0.5
 
@@ -146,10 +147,10 @@ def test_a_frame_of_two_runs_is_refused() -> None:
 def literal_peaks(deliveries: Deliveries, window: Window) -> list[float]:
     """Age of information just before each instant at which it drops."""
     peaks = []
-    for visible in deliveries.visible:
+    for created, visible in zip(deliveries.created, deliveries.visible, strict=True):
         for instant in np.unique(visible[~np.isnan(visible)]):
-            before = deliveries.created[visible < instant].max(initial=0.0)
-            after = deliveries.created[visible <= instant].max(initial=0.0)
+            before = created[visible < instant].max(initial=0.0)
+            after = created[visible <= instant].max(initial=0.0)
             if after > before and window.start_s <= instant < window.end_s:
                 peaks.append(instant - before)
     return peaks
@@ -160,16 +161,16 @@ def literal_ages(deliveries: Deliveries, window: Window) -> tuple[float, float, 
 
     Between two changes all three are linear, so the midpoint rule over every change is exact.
     """
-    changes = np.concatenate([deliveries.created, deliveries.visible[~np.isnan(deliveries.visible)]])
+    changes = np.concatenate([deliveries.created.ravel(), deliveries.visible[~np.isnan(deliveries.visible)]])
     inside = changes[(changes > window.start_s) & (changes < window.end_s)]
     edges = np.unique(np.concatenate([inside, [window.start_s, window.end_s]]))
     fresh = age = aoi = 0.0
-    for visible in deliveries.visible:
+    for created, visible in zip(deliveries.created, deliveries.visible, strict=True):
         for low, high in pairwise(edges):
             now = (low + high) / 2
             seen = visible <= now
-            unseen = deliveries.created[(deliveries.created <= now) & ~seen]
-            newest = deliveries.created[seen].max(initial=0.0)
+            unseen = created[(created <= now) & ~seen]
+            newest = created[seen].max(initial=0.0)
             fresh += (high - low) * (unseen.size == 0)
             age += (high - low) * (now - unseen.min() if unseen.size else 0.0)
             aoi += (high - low) * (now - newest)
@@ -197,11 +198,11 @@ def test_ratios_share_out_the_events_and_a_frame_holds_all_there_is(
     run = run_once(scenario, mechanism, event_times(scenario, seed), seed)
     metrics = summarise(run.deliveries, run.counters, scenario)
     frame = run.deliveries.frame(Window(0.0, scenario.run.duration_s))
-    if len(run.deliveries.created):
+    if run.deliveries.audience.count.all():  # a frame does not tell of subscribers without events
         assert summarise(frame, run.counters, scenario) == pytest.approx(metrics, nan_ok=True)
-    windowed = run.deliveries.created >= scenario.run.warmup_s
+    windowed = run.deliveries.within(Window(scenario.run.warmup_s, math.inf))
     if windowed.any():
-        status = run.deliveries.status[:, windowed]
+        status = run.deliveries.status[windowed]
         delivered = float((status == Status.DELIVERED).mean())
         assert delivered + metrics["lost_ratio"] + metrics["pending_ratio"] == pytest.approx(1.0)
 

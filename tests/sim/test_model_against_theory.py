@@ -236,7 +236,7 @@ def test_erlang_c_waits(workers, rate_per_s, duration_s, waits, mean_s):
     outcome = simulate(scenario, ["webhook"], seed=SEED + 2, replications=replications)
     waited, long, mean = [], [], []
     for replication, deliveries in enumerate(outcome.deliveries["webhook"]):
-        created = deliveries.created
+        created = deliveries.created[0]
         service = service_times(scenario, replication_seed(SEED + 2, replication), len(created))
         wait = (deliveries.visible[0] - created - service)[created >= scenario.run.warmup_s]
         waited.append(np.mean(wait > 1e-9))
@@ -254,7 +254,7 @@ def test_the_outage_s_own_events(outage_s, lost, mean_s):
     losses, means = [], []
     for deliveries in outcome.deliveries["webhook"]:
         hit = (deliveries.created >= 100.0) & (deliveries.created < 100.0 + outage_s)
-        latency = (deliveries.visible[0] - deliveries.created)[hit]
+        latency = (deliveries.visible - deliveries.created)[hit]
         losses.append(np.mean(np.isnan(latency)))
         delivered = latency[~np.isnan(latency)]
         means.append(np.mean(delivered))

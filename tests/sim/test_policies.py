@@ -13,7 +13,6 @@ from sim.policies import (
     ERROR,
     REFUSE,
     UP,
-    compile_outages,
     compile_retry,
     compile_schedule,
     first_tick_from,
@@ -21,12 +20,13 @@ from sim.policies import (
     next_start,
     outage_at,
     overlap,
+    receiver_outages,
     retry_delay,
     tick_at,
     window_of,
     window_retry_after,
 )
-from sim.scenario import Outage, Polling, Retry
+from sim.scenario import Outage, Polling, Retry, load_scenario
 
 u_draws = st.floats(0.0, 1.0, exclude_min=True, exclude_max=True)
 
@@ -67,16 +67,17 @@ def test_jitter_keeps_its_range(u: float, k: int, previous_s: float) -> None:
 
 
 def test_outages_include_their_start_and_not_their_end() -> None:
-    outages = compile_outages(
-        (
-            Outage(start_s=1.0, duration_s=1.0, kind="refuse"),
-            Outage(start_s=2.0, duration_s=0.5, kind="black_hole"),
-            Outage(start_s=5.0, duration_s=1.0, kind="error"),
-        )
+    planned = (
+        Outage(start_s=1.0, duration_s=1.0, kind="refuse"),
+        Outage(start_s=2.0, duration_s=0.5, kind="black_hole"),
+        Outage(start_s=5.0, duration_s=1.0, kind="error"),
     )
+    scenario = load_scenario("shop-orders")
+    outages = receiver_outages(scenario.with_values(**{"receiver.outages": planned}), 1)
     doors = {0.0: UP, 1.0: REFUSE, 1.999: REFUSE, 2.0: BLACK_HOLE, 2.5: UP, 5.0: ERROR, 6.0: UP, 9.0: UP}
-    assert {time_s: outage_at(outages, time_s) for time_s in doors} == doors
-    assert outage_at(compile_outages(()), 1.0) == UP
+    assert {time_s: outage_at(outages, 0, time_s) for time_s in doors} == doors
+    never = receiver_outages(scenario.with_values(**{"receiver.outages": ()}), 1)
+    assert outage_at(never, 0, 1.0) == UP
 
 
 @given(

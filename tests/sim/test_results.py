@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim import provenance, results
+from sim.audience import everybody
 from sim.errors import InputError
 from sim.records import RECORD_COLUMNS, Deliveries, Window
 from sim.results import RECORD_SCHEMA, RunFolder, read_run
@@ -85,7 +86,7 @@ def test_records_keep_their_stated_schema_and_further_columns(tmp_path):
 def test_the_engines_own_records_read_back_unchanged(tmp_path):
     nan = float("nan")
     frame = Deliveries(
-        created=np.array([0.1, 0.2]),
+        audience=everybody(np.array([0.1, 0.2]), 2),
         first_attempt=np.array([[0.3, 0.4], [0.5, nan]]),
         visible=np.array([[0.6, nan], [0.8, nan]]),
         attempts=np.array([[1, 2], [1, 0]], dtype=np.int32),

@@ -1,0 +1,34 @@
+"""The pull family's kernels, run over a scenario."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.audience import Audience
+from sim.kernels import parameters, pull
+from sim.kernels.feed import compile_rows
+from sim.launch.counting import counters, no_integrals
+from sim.records import Deliveries, Replication, Via, empty_series
+from sim.scenario import Scenario
+
+
+def polling(scenario: Scenario, audience: Audience, seed: int) -> Replication:
+    """Poll for every subscriber; then let each receiver take in what its poller fetched."""
+    world, poller = parameters.compile_world(scenario, seed), parameters.compile_pull(scenario, seed)
+    d, series = Deliveries.empty(audience, Via.POLL), empty_series(scenario)
+    counts = np.zeros(len(pull.COUNTER_NAMES), dtype=np.int64)
+    at_api, at_receivers = no_integrals(), no_integrals()
+    fetched = np.full(d.visible.shape, np.nan)
+    opens_page = np.zeros(d.visible.shape, dtype=np.bool_)
+    pull.fetch(
+        world, poller, compile_rows(audience), fetched, opens_page, d.first_attempt, d.attempts, d.status,
+        counts, at_api, series,
+    )  # fmt: skip
+    for s, n in enumerate(audience.count):
+        at_one = no_integrals()
+        pull.take_in(
+            world, s, fetched[s, :n], opens_page[s, :n], d.visible[s, :n], d.copies[s, :n], d.status[s, :n],
+            counts, at_one,
+        )  # fmt: skip
+        at_receivers += at_one
+    return Replication(d, counters(pull.COUNTER_NAMES, counts, at_receivers, at_api), series)

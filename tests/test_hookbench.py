@@ -98,7 +98,7 @@ def test_the_demo_from_end_to_end(elsewhere: Path) -> None:
     base_s=st.floats(0.0, 100.0),
     factor=st.floats(1.0, 10.0),
     cap_s=st.floats(0.1, 10_000.0),
-    jitter=st.sampled_from(["none", "full", "equal", "decorrelated"]),
+    jitter=st.sampled_from(["none", "full", "equal", "proportional", "decorrelated"]),
     attempt=st.integers(1, 30),
     previous_s=st.floats(0.0, 1000.0),
     u=st.floats(0.0, 1.0, exclude_max=True),

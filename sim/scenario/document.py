@@ -23,10 +23,10 @@ from sim.scenario.presets import (
     ABOUT,
     PARTS,
     PRESET_DIR,
+    is_distribution,
     leaves,
     part_names,
     preset_names,
-    sources_kept,
     with_presets,
     without_none,
 )
@@ -120,7 +120,8 @@ class Scenario(Spec):
     """One question: who produces events, who wants them, and every way they might get there.
 
     `provider` and `poller` name presets whose values lie beneath those stated here (`sim.scenario.presets`);
-    `sources` says of dotted keys, each a value's or a table's, where their values come from.
+    `sources` says of dotted keys where their values come from; in a file a table's key speaks of each value
+    stated in it that has no source of its own.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -150,11 +151,14 @@ class Scenario(Spec):
     @model_validator(mode="after")
     def _sources_have_values(self) -> Self:
         for dotted in self.sources:
-            if self._value_at(dotted) is None:
+            value = self._value_at(dotted)
+            if value is None:
                 known = list(leaves(self.model_dump(exclude=set(ABOUT)), ""))
                 nearest = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
                 hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
                 raise ValueError(f"sources: {dotted!r} names no value of this scenario{hint}")
+            if isinstance(value, Spec) and not is_distribution(value.model_dump()):
+                raise ValueError(f"sources: {dotted!r} names a table in which no value is left to speak of")
         return self
 
     def _value_at(self, dotted: str) -> Any:
@@ -185,7 +189,7 @@ class Scenario(Spec):
             if dotted in PARTS:
                 raise ScenarioError(
                     f"{dotted}: a preset lies beneath a scenario's own values and cannot be exchanged later; "
-                    f"state it where the scenario is written"
+                    "state it where the scenario is written"
                 )
             *tables, key = dotted.split(".")
             table = document
@@ -197,12 +201,12 @@ class Scenario(Spec):
                     raise ScenarioError(f"{dotted}: {name} holds a value, not a table of keys")
                 table = inner
             table[key] = value
-        values = self.model_dump(exclude=set(ABOUT))
-        unchanged = [
-            key for key in leaves(values, "") if not any(f"{key}.".startswith(f"{c}.") for c in changes)
-        ]
         if "sources" not in changes:
-            document["sources"] = sources_kept(document["sources"], values, unchanged)
+            document["sources"] = {
+                key: why
+                for key, why in document["sources"].items()
+                if not any(f"{key}.".startswith(f"{c}.") or c.startswith(f"{key}.") for c in changes)
+            }
         return scenario_from(document)
 
     def to_toml(self) -> str:

@@ -13,16 +13,23 @@ from typing import Any
 import tomli_w
 
 from sim.scenario.document import Scenario, load_scenario
-from sim.scenario.presets import ABOUT, PARTS, leaves, load_part, part_names, preset_names, without_none
+from sim.scenario.presets import (
+    ABOUT,
+    PARTS,
+    is_distribution,
+    leaves,
+    load_part,
+    nearest,
+    part_names,
+    preset_names,
+    without_none,
+)
 from sim.spec import Spec
 
 PUBLISHED, ASSUMED, STATED, DEFAULT = "published", "assumed", "stated", ""
 
 _WIDTH = 110
 _MARK_COLUMN = 44
-_DISTRIBUTIONS = frozenset(
-    {"constant", "uniform", "exponential", "lognormal", "gamma", "pareto", "empirical"}
-)
 
 Marking = Callable[[str], str]
 """A dotted key -> what is known of its value: `PUBLISHED`, `ASSUMED`, `STATED` or `DEFAULT`."""
@@ -49,11 +56,12 @@ def shown(name_or_path: str) -> str:
     """
     for kind in PARTS:
         if name_or_path in part_names(kind):
-            return _part_shown(kind, name_or_path)
-    return _scenario_shown(load_scenario(name_or_path))
+            return part_shown(kind, name_or_path)
+    return scenario_shown(load_scenario(name_or_path))
 
 
-def _part_shown(kind: str, name: str) -> str:
+def part_shown(kind: str, name: str) -> str:
+    """A provider's or poller's preset as annotated TOML."""
     part = load_part(kind, name)
     opening = (
         f'A part of a scenario: one that says {kind} = "{name}" has these values where it states none of '
@@ -62,7 +70,8 @@ def _part_shown(kind: str, name: str) -> str:
     return _annotated(part, _by_source(part["sources"], lambda _: True), opening)
 
 
-def _scenario_shown(scenario: Scenario) -> str:
+def scenario_shown(scenario: Scenario) -> str:
+    """A scenario as annotated TOML, every default written out."""
     document = without_none(scenario.model_dump())
     opening = "A scenario, every default written out."
     return _annotated(
@@ -76,10 +85,8 @@ def _by_source(sources: dict[str, Any], is_stated: Callable[[str], bool]) -> Mar
     def mark(dotted: str) -> str:
         if not is_stated(dotted):
             return DEFAULT
-        key = dotted
-        while key not in sources and "." in key:
-            key = key.rpartition(".")[0]
-        if key not in sources:
+        key = nearest(sources, dotted)
+        if key is None:
             return STATED
         return ASSUMED if sources[key].get("assumed", False) else PUBLISHED
 
@@ -127,7 +134,7 @@ def _table(table: dict[str, Any], path: str, mark: Marking, marks: Counter[str])
     lines, sections = [], []
     for key, value in table.items():
         known = {mark(leaf) for leaf in leaves(value, f"{path}{key}")}
-        if isinstance(value, dict) and not (_is_distribution(value) and len(known) == 1):
+        if isinstance(value, dict) and not (is_distribution(value) and len(known) == 1):
             rows = _table(value, f"{path}{key}.", mark, marks)
             header = [] if not rows or rows[0] == "" else ["", f"[{path}{key}]"]
             sections += [*header, *rows]
@@ -139,12 +146,6 @@ def _table(table: dict[str, Any], path: str, mark: Marking, marks: Counter[str])
             line = f"{_key(key)} = {_inline(value)}"
             lines.append(f"{line:<{_MARK_COLUMN}} # {word}" if word else line)
     return lines + sections
-
-
-def _is_distribution(table: dict[str, Any]) -> bool:
-    return table.get("kind") in _DISTRIBUTIONS and (
-        "mean_s" in table or "low_s" in table or "values_s" in table
-    )
 
 
 def _text(text: str) -> str:

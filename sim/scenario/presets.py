@@ -6,9 +6,9 @@ scenario states wins; ``false`` takes a preset's value away, so that hookbench's
 states its `kind` is not mixed with one of a preset that states its own. ``retry = { preset = "stripe" }``
 borrows a provider's retries alone.
 
-Every value of a preset states in `[sources]` where it is published, or that it is assumed. A source goes
-where its value goes: that of a value replaced is dropped, and that of a table replaced in part stays with
-the rest.
+Every value of a preset states in `[sources]` where it is published, or that it is assumed; a table's source
+is that of each value stated in it. Once laid together each value has its own, so that a source goes where
+its value goes: neither a value replaced nor a default is ever credited to somebody else's document.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import difflib
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ PARTS = {"provider": PRESET_DIR / "providers", "poller": PRESET_DIR / "pollers"}
 
 ABOUT = frozenset({"name", "title", "description", "provider", "poller", "sources"})
 """The keys that say what a scenario is about, and decide no outcome."""
+
+_OF_DISTRIBUTIONS = ("mean_s", "low_s", "values_s")
 
 
 def preset_names() -> list[str]:
@@ -48,8 +50,8 @@ def load_part(kind: str, name: str, key: str | None = None) -> dict[str, Any]:
         ScenarioError: there is none of this name; the message names the nearest.
     """
     if name not in part_names(kind):
-        nearest = difflib.get_close_matches(name, part_names(kind), n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        close = difflib.get_close_matches(name, part_names(kind), n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}? " if close else ""
         raise ScenarioError(
             f"{key or kind}: none is called {name!r}; {hint}known: {', '.join(part_names(kind))}"
         )
@@ -62,9 +64,7 @@ def with_presets(document: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ScenarioError: it names one that does not exist.
     """
-    document = _with_retry_preset(document)
-    beneath = _named_parts(document)
-    return _upon(document, beneath) if beneath else document
+    return _upon(_with_retry_preset(document), _named_parts(document))
 
 
 def without_none(document: dict[str, Any]) -> dict[str, Any]:
@@ -84,17 +84,19 @@ def leaves(value: Any, path: str) -> Iterator[str]:
         yield path
 
 
-def sources_kept(sources: dict[str, Any], values: dict[str, Any], keep: Iterable[str]) -> dict[str, Any]:
-    """The sources of those dotted keys of `values` that are to be kept: a whole table's, or each value's."""
-    kept = {}
-    keeping = set(keep)
-    for key, why in sources.items():
-        covered = set(leaves(_at(values, key), key))
-        if covered <= keeping:
-            kept[key] = why
-        else:
-            kept |= dict.fromkeys(sorted(covered & keeping), why)
-    return kept
+def is_distribution(value: Any) -> bool:
+    """Whether a table is a random duration, which is read as one value."""
+    return isinstance(value, dict) and "kind" in value and not value.keys().isdisjoint(_OF_DISTRIBUTIONS)
+
+
+def nearest(sources: dict[str, Any], dotted: str) -> str | None:
+    """The key under which `sources` speaks of a value: its own, or that of the closest table around it."""
+    key = dotted
+    while key not in sources:
+        if "." not in key:
+            return None
+        key = key.rpartition(".")[0]
+    return key
 
 
 def _names(folder: Path) -> list[str]:
@@ -125,8 +127,51 @@ def _upon(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
     merged = _laid_over(document, values, "", taken)
     own = document.get("sources", {})
     if isinstance(own, dict):
-        merged["sources"] = sources_kept(part.get("sources", {}), values, taken) | own
+        own = _flat(own)
+        inherited = {
+            key: why
+            for key, why in _value_by_value(part.get("sources", {}), values).items()
+            if taken.issuperset(leaves(_at(values, key), key))
+        }
+        merged["sources"] = inherited | _value_by_value(own, document)
     return merged
+
+
+def _flat(sources: dict[str, Any]) -> dict[str, Any]:
+    """Sources by dotted keys, for one who wrote ``webhook.timeout_s = …`` without the quotes as well."""
+    flat: dict[str, Any] = {}
+    for key, why in sources.items():
+        if isinstance(why, dict) and why and all(isinstance(inner, dict) for inner in why.values()):
+            flat |= {f"{key}.{inner}": source for inner, source in _flat(why).items()}
+        else:
+            flat[key] = why
+    return flat
+
+
+def _value_by_value(sources: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The sources of a document with each table's given to the values stated in it.
+
+    One that speaks of no value stated here, but perhaps of one that comes from a preset, is left as it is.
+    """
+    spread, used = {}, set()
+    for dotted in _valued(values, sources, ""):
+        holder = nearest(sources, dotted)
+        if holder is not None:
+            spread[dotted] = sources[holder]
+            used.add(holder)
+    return spread | {key: why for key, why in sources.items() if key not in used}
+
+
+def _valued(table: dict[str, Any], sources: dict[str, Any], path: str) -> Iterator[str]:
+    for key, value in table.items():
+        here = f"{path}{key}"
+        if not path and key in ABOUT:
+            continue
+        within = any(source.startswith(f"{here}.") for source in sources)
+        if isinstance(value, dict) and (within or not is_distribution(value)):
+            yield from _valued(value, sources, f"{here}.")
+        elif value is not None:
+            yield here
 
 
 def _laid_over(over: dict[str, Any], under: dict[str, Any], path: str, taken: set[str]) -> dict[str, Any]:
@@ -156,8 +201,8 @@ def _without_none(document: dict[str, Any], under: dict[str, Any]) -> dict[str, 
     kept: dict[str, Any] = {}
     for key, value in document.items():
         if isinstance(value, dict):
-            beneath = under.get(key)
-            kept[key] = _without_none(value, beneath if _mixes(key, value, beneath) else {})  # type: ignore[arg-type]
+            beneath = under.get(key, {})
+            kept[key] = _without_none(value, beneath if _mixes(key, value, beneath) else {})
         elif value is not None:
             kept[key] = value
         elif key in under:

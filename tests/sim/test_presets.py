@@ -306,6 +306,7 @@ def test_the_poller_decides_how_often_to_ask() -> None:
 def test_a_preset_is_not_changed_by_its_use() -> None:
     before = json.dumps(load_part("provider", "github"))
     mine(provider="github", provider_api={"rate_limit": {"requests": 1}})
+    load_part("provider", "github")["webhook"]["timeout_s"] = 1.0
     assert json.dumps(load_part("provider", "github")) == before
 
 
@@ -381,8 +382,13 @@ def test_a_changed_value_loses_its_source_and_no_other_does() -> None:
     gone = scenario.with_values(**{"provider_api.rate_limit": None})
     assert gone.provider_api.rate_limit is None
     assert not [key for key in gone.sources if key.startswith("provider_api")]
-    said = scenario.with_values(sources={})
-    assert said.sources == {}
+    measured = mine(
+        network={"one_way": {"kind": "constant", "mean_s": 0.1}},
+        sources={"network": {"source": "measured"}},
+    )
+    assert set(measured.sources) == {"network.one_way"}
+    assert measured.with_values(**{"network.one_way.mean_s": 0.2}).sources == {}
+    assert scenario.with_values(sources={}).sources == {}
 
 
 def test_a_preset_is_not_exchanged_later() -> None:

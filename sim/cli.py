@@ -148,20 +148,26 @@ def _scenarios(context: typer.Context) -> None:
 
 @scenarios.command("list")
 def list_scenarios() -> None:
-    """List the scenarios that come with hookbench."""
-    from sim.scenario import load_scenario, preset_names
+    """List the scenarios that come with hookbench, and the providers and pollers they may name."""
+    from sim.scenario.listing import overview
 
-    names = preset_names()
-    for name in names:
-        typer.echo(f"{name:<{max(map(len, names))}}  {load_scenario(name).title}")
+    typer.echo(overview())
 
 
 @scenarios.command("show")
-def show_scenario(scenario: ScenarioArgument) -> None:
-    """Print a scenario as TOML, every default written out."""
-    from sim.scenario import load_scenario
+def show_scenario(
+    scenario: Annotated[
+        str,
+        typer.Argument(
+            help="A preset's name (a use case, a provider or a poller), or the path of a TOML file.",
+            metavar="NAME",
+        ),
+    ],
+) -> None:
+    """Print a scenario as TOML, every default written out, and which of its values are published."""
+    from sim.scenario.listing import shown
 
-    typer.echo(load_scenario(scenario).to_toml(), nl=False)
+    typer.echo(shown(scenario), nl=False)
 
 
 @scenarios.command("schema")

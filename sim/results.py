@@ -335,7 +335,7 @@ def _new_folder(out: Path, stem: str) -> Path:
 
 def _describe_scenario(scenario: Scenario) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "values": scenario.model_dump(mode="json", exclude_none=True),
+        "values": scenario.model_dump(mode="json"),
         "digest": scenario.digest(),
     }
     if isinstance(scenario.workload, TraceWorkload):

@@ -19,7 +19,17 @@ from pydantic import Field, ValidationError, model_validator
 
 from sim.distribution_specs import DistributionSpec, LogNormal
 from sim.errors import ScenarioError
-from sim.scenario.presets import PRESET_DIR, preset_names, with_presets
+from sim.scenario.presets import (
+    ABOUT,
+    PARTS,
+    PRESET_DIR,
+    is_distribution,
+    leaves,
+    part_names,
+    preset_names,
+    with_presets,
+    without_none,
+)
 from sim.scenario.servers import ProviderApi, Receiver
 from sim.scenario.ways import (
     AdaptivePolling,
@@ -99,9 +109,6 @@ class Run(Spec):
         return self
 
 
-_ABOUT = {"name", "title", "description", "provider", "poller", "sources"}  # what decides no outcome
-
-
 class Source(Spec):
     """Where a value comes from: `source` in words, and whether it is `assumed` rather than published."""
 
@@ -113,7 +120,8 @@ class Scenario(Spec):
     """One question: who produces events, who wants them, and every way they might get there.
 
     `provider` and `poller` name presets whose values lie beneath those stated here (`sim.scenario.presets`);
-    `sources` says of dotted keys where their values come from.
+    `sources` says of dotted keys where their values come from; in a file a table's key speaks of each value
+    stated in it that has no source of its own.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -140,6 +148,31 @@ class Scenario(Spec):
     run: Run
     sources: dict[str, Source] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _sources_have_values(self) -> Self:
+        for dotted in self.sources:
+            value = self._value_at(dotted)
+            if value is None:
+                known = list(leaves(self.model_dump(exclude=set(ABOUT)), ""))
+                nearest = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
+                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+                raise ValueError(f"sources: {dotted!r} names no value of this scenario{hint}")
+            if isinstance(value, Spec) and not is_distribution(value.model_dump()):
+                raise ValueError(f"sources: {dotted!r} names a table in which no value is left to speak of")
+        return self
+
+    def _value_at(self, dotted: str) -> Any:
+        value: Any = self
+        for key in dotted.split("."):
+            if (
+                not isinstance(value, Spec)
+                or key not in type(value).model_fields
+                or (value is self and key in ABOUT)
+            ):
+                return None
+            value = getattr(value, key)
+        return value
+
     @property
     def world_end_s(self) -> float:
         """When the world ends; a happening exactly then is outside it."""
@@ -153,6 +186,11 @@ class Scenario(Spec):
         """
         document: dict[str, Any] = self.model_dump()
         for dotted, value in changes.items():
+            if dotted in PARTS:
+                raise ScenarioError(
+                    f"{dotted}: a preset lies beneath a scenario's own values and cannot be exchanged later; "
+                    "state it where the scenario is written"
+                )
             *tables, key = dotted.split(".")
             table = document
             for name in tables:
@@ -163,23 +201,24 @@ class Scenario(Spec):
                     raise ScenarioError(f"{dotted}: {name} holds a value, not a table of keys")
                 table = inner
             table[key] = value
+        if "sources" not in changes:
             document["sources"] = {
-                known: source
-                for known, source in document["sources"].items()
-                if known != dotted and not known.startswith(f"{dotted}.")
+                key: why
+                for key, why in document["sources"].items()
+                if not any(f"{key}.".startswith(f"{c}.") or c.startswith(f"{key}.") for c in changes)
             }
         return scenario_from(document)
 
     def to_toml(self) -> str:
         """This scenario as TOML, every default written out."""
-        return tomli_w.dumps(self.model_dump(exclude_none=True))
+        return tomli_w.dumps(without_none(self.model_dump()))
 
     def digest(self) -> str:
         """SHA-256 (hex) over every value that decides the outcome; a trace counts by its path.
 
         A run folder records the hash of the trace's content beside it.
         """
-        document = self.model_dump(mode="json", exclude=_ABOUT)
+        document = self.model_dump(mode="json", exclude=set(ABOUT))
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -194,6 +233,8 @@ def scenario_from(
     try:
         document = with_presets(document)
         return Scenario.model_validate(document, context={"base_dir": base_dir})
+    except ScenarioError as error:
+        raise ScenarioError(f"{source}: {error}") from None
     except ValidationError as error:
         raise ScenarioError(f"{source}: {describe_errors(error, document)}") from None
 
@@ -225,7 +266,14 @@ def _locate(name_or_path: str) -> Path:
             return path
     except OSError as error:
         raise ScenarioError(f"{name_or_path}: cannot be read: {error.strerror}") from None
-    nearest = difflib.get_close_matches(name_or_path, preset_names(), n=1, cutoff=0.5)
+    for kind in PARTS:
+        if name_or_path in part_names(kind):
+            raise ScenarioError(
+                f'{name_or_path!r} is a {kind}, a part of a scenario: say {kind} = "{name_or_path}" in one; '
+                f"scenarios: {', '.join(preset_names())}"
+            )
+    known = [*preset_names(), *part_names("provider"), *part_names("poller")]
+    nearest = difflib.get_close_matches(name_or_path, known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     raise ScenarioError(
         f"no preset is called {name_or_path!r}; {hint}presets: {', '.join(preset_names())}; "

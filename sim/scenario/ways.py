@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from sim.distribution_specs import Constant, DistributionSpec
+from sim.scenario.presets import part_names
 from sim.spec import Bytes, Count, NonNegative, Positive, Spec
 
 Attempts = Annotated[int, Field(ge=1, le=1000)]
 Factor = Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)]
+
+
+def _or_a_preset(schema: dict[str, Any]) -> None:
+    """Tell editors that a file may name a provider's retries instead of stating a kind."""
+    schema["properties"]["preset"] = {"enum": part_names("provider"), "title": "Preset"}
+    schema["anyOf"] = [{"required": [key]} for key in (*schema.pop("required"), "preset")]
 
 
 class Retry(Spec):
@@ -21,8 +28,11 @@ class Retry(Spec):
     schedule the k-th of `gaps_s`. `max_attempts` includes the first; `max_duration_s` after the
     event no further attempt becomes ready. Jitter: full U(0, d); equal d/2 + U(0, d/2); proportional
     d·U(1 − `spread`, 1 + `spread`); decorrelated min(cap, U(base, 3·previous)) (Brooker, "Exponential
-    Backoff And Jitter", AWS Architecture Blog, 2015).
+    Backoff And Jitter", AWS Architecture Blog, 2015). A file may say ``{ preset = "stripe" }`` instead of a
+    kind, and has that provider's retries, changed by what else it states (`sim.scenario.presets`).
     """
+
+    model_config = ConfigDict(json_schema_extra=_or_a_preset)
 
     kind: Literal["none", "fixed", "linear", "exponential", "schedule"]
     base_s: NonNegative = 10.0

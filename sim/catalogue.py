@@ -1,4 +1,7 @@
-"""The mechanisms there are: what each is called, and where its two implementations live."""
+"""The mechanisms there are: what each is called, and where its two implementations live.
+
+A command line can name them all at once: nothing is loaded until a mechanism runs.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from sim.records import Replication, Via
+from sim.delivery import Via
 
 if TYPE_CHECKING:
     from sim.audience import Audience
     from sim.mechanisms.world import World
+    from sim.records import Replication
     from sim.scenario import Scenario
 
 

@@ -5,7 +5,7 @@ A command line can name them all at once: nothing is loaded until a mechanism ru
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
@@ -68,3 +68,11 @@ MECHANISMS: dict[str, Mechanism] = {
         ("fetch", "take_in"),
     ),
 }
+
+EVERY = "all"
+"""Stands for every mechanism where names are given."""
+
+
+def named(names: Iterable[str]) -> list[str]:
+    """The mechanisms that names stand for: `EVERY` for all of them, anything else for itself."""
+    return [each for name in names for each in (MECHANISMS if name == EVERY else (name,))]

@@ -20,6 +20,21 @@ from sim.scenario import Scenario
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = [
+    "MISSING_US",
+    "RECORD_COLUMNS",
+    "SERIES_BINS",
+    "Counters",
+    "Deliveries",
+    "Replication",
+    "Status",
+    "Via",
+    "Window",
+    "empty_series",
+    "measured_records",
+    "series_bin_s",
+]
+
 RECORD_COLUMNS = (
     "event",
     "subscriber",

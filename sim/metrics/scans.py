@@ -1,7 +1,7 @@
 """Compiled walks over delivery records: each subscriber's events once, in order or backwards.
 
-Those over records take `created` as (n_subscribers, width), or as one row when everybody has the same, `count` as how many
-places of each row mean anything, and `visible` with NaN for never.
+Those over records take `created` as (n_subscribers, width), or as one row when everybody has the same,
+`count` as how many places of each row mean anything, and `visible` with NaN for never.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,8 +48,8 @@ def time_series(scenario: Scenario, run: Replication) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415
 
     bin_s, deliveries = series_bin_s(scenario), run.deliveries
-    starts_s = np.arange(len(run.series)) * bin_s
-    bins = max(1, int(np.count_nonzero(starts_s < scenario.world_end_s)))
+    bins = max(1, math.ceil(scenario.world_end_s / bin_s - 1e-6))  # no sliver of a bin that rounding made
+    edges_s = np.append(np.arange(bins) * bin_s, scenario.world_end_s)
 
     def bins_of(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
         return np.minimum((times_s / bin_s).astype(np.int64), bins - 1)
@@ -67,8 +68,8 @@ def time_series(scenario: Scenario, run: Replication) -> pd.DataFrame:
     every = pd.RangeIndex(bins)
     return pd.DataFrame(
         {
-            "start_s": starts_s[:bins],
-            "end_s": np.minimum(starts_s[:bins] + bin_s, scenario.world_end_s),
+            "start_s": edges_s[:-1],
+            "end_s": edges_s[1:],
             "requests": requests,
             "created": number_created,
             "visible": number_visible,

@@ -175,8 +175,8 @@ def _refuse_beyond_reason(scenario: Scenario) -> None:
         spells = 2.0 * duration_s / (workload.on_mean_s + workload.off_mean_s)
         if spells > MAX_DELIVERIES:
             raise ScenarioError(
-                f"workload.dispersion = {workload.dispersion:g} makes {spells:.3g} spells in run.duration_s; "
-                f"at most {MAX_DELIVERIES:,} are drawn (a dispersion that near 1 is a poisson workload)"
+                f"workload.dispersion = {workload.dispersion:.9g} makes {spells:.3g} spells; "
+                f"at most {MAX_DELIVERIES:,} are drawn (so near 1, a poisson workload is as good)"
             )
 
 

@@ -58,8 +58,8 @@ def test_events_are_in_order_within_the_run_and_fixed_by_the_seed(kind: str) -> 
     assert times.tolist() != event_times(scenario_of(KINDS[kind], 500.0), seed=4).tolist()
 
 
-# Bursts: on for 1/((1 − p)σ) = 1/(0.8·0.8) and off for 1/(pσ) = 1/(0.2·0.8) seconds on average, as they alternate
-# at σ = 2λ(1 − p)/(p(I − 1)) = 2·2·0.8/(0.2·20) = 0.8 a second.
+# Bursts: on for 1/((1 − p)σ) = 1/(0.8·0.8) and off for 1/(pσ) = 1/(0.2·0.8) seconds on average, as they
+# alternate at σ = 2λ(1 − p)/(p(I − 1)) = 2·2·0.8/(0.2·20) = 0.8 a second.
 
 BURSTY: dict[str, object] = {"kind": "bursty", "rate_per_s": 2.0, "dispersion": 21.0, "on_share": 0.2}
 ON_MEAN_S, OFF_MEAN_S, ON_RATE_PER_S = 1.5625, 6.25, 10.0

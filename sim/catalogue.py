@@ -1,17 +1,21 @@
-"""The mechanisms there are: what each is called, and where its two implementations live."""
+"""The mechanisms there are: what each is called, and where its two implementations live.
+
+A command line can name them all at once: nothing is loaded until a mechanism runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from sim.records import Replication, Via
+from sim.delivery import Via
 
 if TYPE_CHECKING:
     from sim.audience import Audience
     from sim.mechanisms.world import World
+    from sim.records import Replication
     from sim.scenario import Scenario
 
 
@@ -64,3 +68,11 @@ MECHANISMS: dict[str, Mechanism] = {
         ("fetch", "take_in"),
     ),
 }
+
+EVERY = "all"
+"""Stands for every mechanism where names are given."""
+
+
+def named(names: Iterable[str]) -> list[str]:
+    """The mechanisms that names stand for: `EVERY` for all of them, anything else for itself."""
+    return [each for name in names for each in (MECHANISMS if name == EVERY else (name,))]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sim.catalogue import EVERY, MECHANISMS, named
+
 if TYPE_CHECKING:
     from sim.engine import Outcome
     from sim.scenario import Scenario
@@ -26,6 +28,7 @@ app.add_typer(scenarios, name="scenarios")
 app.add_typer(trace, name="trace")
 
 MAX_RECORDS_KEPT = 2_000_000
+FEW_MECHANISMS = 4
 
 
 class EngineName(StrEnum):
@@ -53,7 +56,7 @@ def simulate(
         typer.Option(
             "-m",
             "--mechanism",
-            help="webhook or polling; repeat for several.  [default: all]",
+            help=f"{', '.join(MECHANISMS)}, or {EVERY}; repeat for several.  [default: webhook and polling]",
             metavar="MECH",
         ),
     ] = None,
@@ -67,14 +70,17 @@ def simulate(
     as_json: JsonOption = False,
     out: OutOption = None,
 ) -> None:
-    """Simulate a scenario under each mechanism and compare them."""
+    """Simulate a scenario under each mechanism and compare them.
+
+    The run folder holds `summary.csv` (every metric), and unless there are too many deliveries to keep,
+    `records.parquet` (each of them) and `series.csv` (replication 0 over time).
+    """
     from sim.engine import DEFAULT_MECHANISMS
     from sim.scenario import load_scenario
 
     studied = load_scenario(scenario)
-    outcome, path = run_simulation(
-        studied, mechanism or list(DEFAULT_MECHANISMS), engine.value, replications, seed, out
-    )
+    mechanisms = named(mechanism or DEFAULT_MECHANISMS)
+    outcome, path = run_simulation(studied, mechanisms, engine.value, replications, seed, out)
     if as_json:
         document = {"schema_version": 1, "command": "simulate"} | outcome.to_json() | {"run": str(path)}
         sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
@@ -86,7 +92,12 @@ def simulate(
 def run_simulation(
     scenario: Scenario, mechanisms: list[str], engine: str, replications: int, seed: int, out: Path | None
 ) -> tuple[Outcome, Path]:
-    """Simulate with progress, and write the run folder; returns what came of it and where it is."""
+    """Simulate with progress, and write the run folder; returns what came of it and where it is.
+
+    Beside `summary.csv` (`Outcome.summary`) the folder holds, if not too many deliveries came of it,
+    `records.parquet` (`Outcome.records`) and `series.csv`: replication 0 over time, with the columns
+    `mechanism` and `sim.timeseries.SERIES_COLUMNS`.
+    """
     from sim.engine import check, expected_deliveries, simulate
     from sim.randomness import replication_seed
     from sim.results import RunFolder
@@ -114,6 +125,7 @@ def run_simulation(
         run.save_table(outcome.summary(), "summary")
         if keep:
             run.save_records(outcome.records)
+            run.save_table(outcome.series(), "series")
         else:
             warn(f"more than {MAX_RECORDS_KEPT:,} deliveries: the run folder holds metrics, not records")
         run.note(engine=engine, seed=seed, replications=replications, records_kept=keep)
@@ -121,23 +133,40 @@ def run_simulation(
 
 
 def show_outcome(outcome: Outcome) -> None:
-    """Print the table of every metric, and the paired differences when there are intervals."""
-    from rich.console import Console
+    """Print the metrics of each mechanism, and the paired differences when there are intervals.
 
-    from sim.tables import estimate_text, metrics_table
+    Of few mechanisms every metric is told, a column a mechanism; of many the main ones, a row a mechanism.
+    """
+    from sim.tables import (
+        OVERVIEW_LEGEND,
+        console,
+        differences_table,
+        metrics_table,
+        overview_table,
+        zero_throughout,
+    )
 
-    scenario = outcome.scenario
-    console = Console()
-    console.print(f"{scenario.name}: {scenario.title or 'simulated'}", style="bold", highlight=False)
-    console.print(metrics_table(outcome.estimates()))
+    scenario, estimates, output = outcome.scenario, outcome.estimates(), console()
+    output.print(f"{scenario.name}: {scenario.title or 'simulated'}", style="bold", highlight=False)
+    few = len(estimates) <= FEW_MECHANISMS
+    if few:
+        zeros = zero_throughout(estimates)
+        metrics = dict.fromkeys(metric for of_one in estimates.values() for metric in of_one)
+        output.print(metrics_table(estimates, [metric for metric in metrics if metric not in zeros]))
+        if zeros:
+            output.print(f"0 throughout: {', '.join(zeros)}", highlight=False)
+    else:
+        output.print(overview_table(estimates))
+        output.print(f"\n{OVERVIEW_LEGEND}", style="italic", highlight=False)
+        output.print("Every metric, with its interval where there is one: summary.csv in the run folder.")
     if outcome.replications > 1:
-        console.print(
-            f"Means over {outcome.replications} replications ± half a 95 % interval.\n"
-            "Differences between mechanisms, paired on the same events:"
-        )
-        for a, b, metric, difference in outcome.paired():
-            if metric in {"latency_mean_s", "latency_p99_s", "requests_per_event", "lost_ratio"}:
-                console.print(f"  {metric}: {a} − {b} = {estimate_text(difference, metric)}")
+        intervals = " ± half a 95 % interval" if few else ""
+        output.print(f"Means over {outcome.replications} replications{intervals}.")
+        if len(estimates) > 1:
+            first = next(iter(estimates))
+            told = [paired for paired in outcome.paired() if few or paired[0] == first]
+            output.print("Differences between mechanisms, paired on the same events:")
+            output.print(differences_table(told))
 
 
 @scenarios.callback(invoke_without_command=True)
@@ -182,7 +211,7 @@ def scenario_schema() -> None:
 def narrate(
     scenario: ScenarioArgument,
     mechanism: Annotated[
-        str, typer.Option("-m", "--mechanism", help="webhook or polling.", metavar="MECH")
+        str, typer.Option("-m", "--mechanism", help=f"{', '.join(MECHANISMS)}.", metavar="MECH")
     ] = "webhook",
     events: Annotated[int, typer.Option(help="How many events the story has.", metavar="N")] = 10,
     seed: SeedOption = 1,

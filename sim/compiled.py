@@ -27,6 +27,7 @@ _SOURCES = (
     "workload.py",
     "audience.py",
     "kernels/*.py",
+    "metrics/scans.py",
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -24,6 +24,7 @@ from sim.policies import compile_schedule, first_wake
 from sim.randomness import replication_seed
 from sim.records import Counters, Deliveries, Replication, Window
 from sim.scenario import Scenario
+from sim.timeseries import time_series
 from sim.workload import event_times
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Outcome:
         metrics: mechanism -> metric -> one value a replication.
         counters: mechanism -> one `Counters` a replication.
         deliveries: mechanism -> one `Deliveries` a replication; empty when records were not asked for.
+        requests: mechanism -> requests in each bin of the world's time, one array a replication; likewise.
     """
 
     scenario: Scenario
@@ -58,6 +60,7 @@ class Outcome:
     metrics: dict[str, dict[str, list[float]]]
     counters: dict[str, list[Counters]]
     deliveries: dict[str, list[Deliveries]]
+    requests: dict[str, list[NDArray[np.int64]]]
 
     @property
     def records(self) -> pd.DataFrame:
@@ -68,8 +71,7 @@ class Outcome:
         """
         import pandas as pd  # noqa: PLC0415
 
-        if not self.deliveries:
-            raise InputError("no records were kept: simulate with records=True to have them")
+        self._need_records()
         window = Window(self.scenario.run.warmup_s, self.scenario.run.duration_s)
         names = pd.CategoricalDtype(list(self.deliveries))
         frames = []
@@ -80,6 +82,34 @@ class Outcome:
                 frame.insert(1, "mechanism", pd.Series(mechanism, index=frame.index).astype(names))
                 frames.append(frame)
         return pd.concat(frames, ignore_index=True)
+
+    def series(self, replication: int = 0) -> pd.DataFrame:
+        """One replication over time: `mechanism`, and `sim.timeseries.SERIES_COLUMNS` for each bin.
+
+        Raises:
+            InputError: the simulation ran with ``records=False``, or had no such replication.
+        """
+        import pandas as pd  # noqa: PLC0415
+
+        self._need_records()
+        if not 0 <= replication < self.replications:
+            raise InputError(f"replication must be in [0, {self.replications}), got {replication}")
+        names = pd.CategoricalDtype(list(self.deliveries))
+        frames = []
+        for mechanism in self.deliveries:
+            run = Replication(
+                self.deliveries[mechanism][replication],
+                self.counters[mechanism][replication],
+                self.requests[mechanism][replication],
+            )
+            frame = time_series(self.scenario, run)
+            frame.insert(0, "mechanism", pd.Series(mechanism, index=frame.index).astype(names))
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
+
+    def _need_records(self) -> None:
+        if not self.deliveries:
+            raise InputError("no records were kept: simulate with records=True to have them")
 
     def estimates(self) -> dict[str, dict[str, Estimate]]:
         """Mechanism -> metric -> mean and 95 % interval."""
@@ -156,10 +186,11 @@ def simulate(
     """
     check(mechanisms, engine, seed, replications)
     outcome = Outcome(
-        scenario, engine, seed, replications, {m: {} for m in mechanisms}, {m: [] for m in mechanisms}, {}
+        scenario, engine, seed, replications, {m: {} for m in mechanisms}, {m: [] for m in mechanisms}, {}, {}
     )
     if records:
         outcome.deliveries.update({m: [] for m in mechanisms})
+        outcome.requests.update({m: [] for m in mechanisms})
     done, total = 0, replications * len(mechanisms)
     for replication in range(replications):
         run_seed = replication_seed(seed, replication)
@@ -171,6 +202,7 @@ def simulate(
             outcome.counters[mechanism].append(run.counters)
             if records:
                 outcome.deliveries[mechanism].append(run.deliveries)
+                outcome.requests[mechanism].append(run.series)
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -206,8 +238,9 @@ def is_compiled(mechanisms: Sequence[str]) -> bool:
 
 
 def expected_deliveries(scenario: Scenario, seed: int) -> int:
-    """How many deliveries one mechanism has in replication 0 of an experiment."""
-    return len(event_times(scenario, replication_seed(seed, 0))) * scenario.subscribers.count
+    """How many deliveries one mechanism has in replication 0 of an experiment, on average over interests."""
+    events = len(event_times(scenario, replication_seed(seed, 0)))
+    return round(events * scenario.subscribers.count * scenario.subscribers.interest)
 
 
 def run_once(

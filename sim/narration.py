@@ -31,7 +31,7 @@ def narrate(scenario: Scenario, mechanism: str, events: int = 10, seed: int = 1)
 
     Args:
         scenario: what is studied.
-        mechanism: "webhook" or "polling".
+        mechanism: one of `sim.catalogue.MECHANISMS`.
         events: how many events, at least 1.
         seed: the experiment's seed.
 

@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sim.audience import Audience, of_rows
+from sim.delivery import Status, Via
 from sim.scenario import Scenario
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = [
+    "MISSING_US",
+    "RECORD_COLUMNS",
+    "SERIES_BINS",
+    "Counters",
+    "Deliveries",
+    "Replication",
+    "Status",
+    "Via",
+    "Window",
+    "empty_series",
+    "measured_records",
+    "series_bin_s",
+]
 
 RECORD_COLUMNS = (
     "event",
@@ -37,24 +52,6 @@ SERIES_BINS = 240
 
 MISSING_US = -1
 _US_PER_S = 1_000_000
-
-
-class Status(IntEnum):
-    """How a delivery stood when the world ended."""
-
-    DELIVERED = 0
-    LOST = 1
-    PENDING = 2
-
-
-class Via(IntEnum):
-    """The way an event came."""
-
-    WEBHOOK = 0
-    POLL = 1
-    STREAM = 2
-    QUEUE = 3
-    LOG = 4
 
 
 @dataclass(frozen=True)
@@ -179,6 +176,12 @@ class Deliveries:
     def created(self) -> NDArray[np.float64]:
         """When each event is created, seconds; +inf is padding."""
         return self.audience.created
+
+    @property
+    def scanned(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+        """(created, count, visible) as compiled scans take them; `created` is one row if all rows are one."""
+        created = self.created[:1].copy() if self.audience.shared else self.created
+        return created, self.audience.count, self.visible
 
     def within(self, window: Window) -> NDArray[np.bool_]:
         """Which places hold an event created within the window, bool, shape (n_subscribers, width)."""

@@ -1,17 +1,47 @@
-"""Metrics as a table a person reads: one row a metric, one column a mechanism or arm."""
+"""Metrics as tables a person reads: a row a metric, a column a mechanism or arm; or vice versa."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from sim.experiment import Estimate
 
 _ROUNDING = 1e-12  # a half-width below this share of the mean is rounding, not uncertainty
+_WIDTH = 100
 _TIME_UNITS = ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (7200.0, 1 / 60, "min"))
+
+_OVERVIEW = {
+    "latency_p50_s": "latency\np50",
+    "latency_p95_s": "\np95",
+    "latency_p99_s": "\np99",
+    "lost_ratio": "lost\n%",
+    "pending_ratio": "pend.\n%",
+    "duplicates_per_event": "dup.\neach",
+    "requests_per_event": "req.\neach",
+    "empty_ratio": "empty\n%",
+    "bytes_per_event": "bytes\neach",
+    "provider_utilisation": "API\n%",
+    "receiver_utilisation": "recv.\n%",
+    "cost_per_million_events": "cost\nper 1e6",
+}
+OVERVIEW_LEGEND = (
+    "Duplicates, requests and bytes are per event; API and recv. are how busy the API's workers and the "
+    "receivers' are."
+)
+_DIFFERENCES = ("latency_mean_s", "latency_p99_s", "requests_per_event", "lost_ratio")
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, and wide enough for every table where there is none."""
+    output = Console()
+    if not output.is_terminal:
+        output.width = max(output.width, _WIDTH)
+    return output
 
 
 def metrics_table(
@@ -34,6 +64,57 @@ def metrics_table(
     return table
 
 
+def zero_throughout(estimates: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """The metrics that are exactly 0, whatever the column, and can be told in one line.
+
+    Not those that must stand beside a latency: how many events are lost, and pending.
+    """
+    every = dict.fromkeys(metric for by_metric in estimates.values() for metric in by_metric)
+    return [
+        metric
+        for metric in every
+        if metric not in {"lost_ratio", "pending_ratio"}
+        and all(of_one[metric].mean == 0 for of_one in estimates.values() if metric in of_one)
+    ]
+
+
+def overview_table(estimates: Mapping[str, Mapping[str, Estimate]]) -> Table:
+    """The main metrics of many mechanisms, a row each: means in two digits, without intervals.
+
+    A column of nothing but zeros is left out. `OVERVIEW_LEGEND` explains the heads.
+    """
+    zeros = zero_throughout(estimates)
+    known = {metric for of_one in estimates.values() for metric in of_one}.difference(zeros)
+    shown = [metric for metric in _OVERVIEW if metric in known]
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
+    table.add_column("\nmechanism", no_wrap=True)
+    for metric in shown:
+        table.add_column(_OVERVIEW[metric], justify="right", no_wrap=True)
+    for mechanism, of_one in estimates.items():
+        cells = (_short_text(of_one[metric].mean, metric) if metric in of_one else "–" for metric in shown)
+        table.add_row(mechanism, *cells)
+    return table
+
+
+def differences_table(paired: Sequence[tuple[str, str, str, Estimate]]) -> Table:
+    """The main differences between mechanisms, a row a pair.
+
+    Args:
+        paired: (a, b, metric, a − b) each, as `Outcome.paired` has them.
+    """
+    by_pair: dict[tuple[str, str], dict[str, Estimate]] = {}
+    for a, b, metric, difference in paired:
+        by_pair.setdefault((a, b), {})[metric] = difference
+    table = plain_table()
+    table.add_column("", no_wrap=True)
+    for metric in _DIFFERENCES:
+        table.add_column(metric, justify="right", no_wrap=True)
+    for (a, b), of_two in by_pair.items():
+        cells = (estimate_text(of_two[m], m) if m in of_two else "–" for m in _DIFFERENCES)
+        table.add_row(f"{a} − {b}", *cells)
+    return table
+
+
 def plain_table() -> Table:
     """The look of every table: a rule under the head, and nothing else."""
     return Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
@@ -50,6 +131,18 @@ def estimate_text(e: Estimate, metric: str) -> str:
         if half_width > _ROUNDING * abs(e.mean):
             text += f" ± {number_text(half_width * scale, 2)}"
     return f"{text} {unit}" if unit else text
+
+
+def _short_text(value: float, metric: str) -> str:
+    """A value in two digits and at most seven characters; shares in per cent, as the column's head says."""
+    if math.isnan(value):
+        return "–"
+    scale, unit = _unit(metric, value)
+    value *= scale
+    if unit in {"%", ""} and 0 < value < 0.01:
+        return "<0.01"
+    text = f"{value:.1e}" if value >= 99_999.5 else number_text(value, 2)
+    return text if unit in {"%", ""} or value == 0 else f"{text} {unit}"
 
 
 def number_text(value: float, significant: int = 3) -> str:

@@ -155,6 +155,31 @@ def _trace(workload: TraceWorkload, duration_s: float) -> NDArray[np.float64]:
     return times
 
 
+def _refuse_beyond_reason(scenario: Scenario) -> None:
+    """Refuse what would neither fit in memory nor ever end.
+
+    Raises:
+        ScenarioError: naming what is too much.
+    """
+    workload, subscribers, duration_s = scenario.workload, scenario.subscribers, scenario.run.duration_s
+    if isinstance(workload, TraceWorkload):
+        return
+    events = workload.rate_per_s * duration_s
+    wanted = max(events, events * subscribers.count * subscribers.interest)
+    if wanted > MAX_DELIVERIES:
+        raise ScenarioError(
+            f"workload.rate_per_s × run.duration_s × subscribers.count is {wanted:.3g} deliveries; "
+            f"at most {MAX_DELIVERIES:,} fit in memory"
+        )
+    if isinstance(workload, BurstyWorkload):
+        spells = 2.0 * duration_s / (workload.on_mean_s + workload.off_mean_s)
+        if spells > MAX_DELIVERIES:
+            raise ScenarioError(
+                f"workload.dispersion = {workload.dispersion:.9g} makes {spells:.3g} spells; "
+                f"at most {MAX_DELIVERIES:,} are drawn (so near 1, a poisson workload is as good)"
+            )
+
+
 def event_times(scenario: Scenario, seed: int) -> NDArray[np.float64]:
     """The creation time of every event, sorted, in [0, duration_s); shape (n_events,), seconds.
 
@@ -163,18 +188,12 @@ def event_times(scenario: Scenario, seed: int) -> NDArray[np.float64]:
         seed: the replication's seed; a trace ignores it.
 
     Raises:
-        ScenarioError: a trace reaches beyond the run, or there would be more than `MAX_DELIVERIES`.
+        ScenarioError: a trace reaches beyond the run, or there would be more than `MAX_DELIVERIES` (or, of a
+            bursty workload, spells).
         TraceError: a trace file is malformed.
     """
     duration_s = scenario.run.duration_s
-    if not isinstance(scenario.workload, TraceWorkload):
-        subscribers = scenario.subscribers
-        expected = scenario.workload.rate_per_s * duration_s * subscribers.count * subscribers.interest
-        if expected > MAX_DELIVERIES:
-            raise ScenarioError(
-                f"workload.rate_per_s × run.duration_s × subscribers.count is {expected:.3g} deliveries; "
-                f"at most {MAX_DELIVERIES:,} fit in memory"
-            )
+    _refuse_beyond_reason(scenario)
     match scenario.workload:
         case PoissonWorkload(rate_per_s=rate_per_s):
             return _poisson(rate_per_s, duration_s, seed)

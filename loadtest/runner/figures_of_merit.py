@@ -31,8 +31,10 @@ KNOWN_METRICS = (
     *("freshness", "age_mean_s", "aoi_mean_s", "peak_aoi_mean_s"),
     *("attempts_per_event", "requests_per_event", "bytes_per_event", "duplicates_per_event"),
     *("empty_ratio", "lost_ratio", "pending_ratio", "on_time_ratio", "out_of_order_ratio"),
-    *("rejected_ratio", "timeout_ratio", "receiver_utilisation", "receiver_queue_mean", "receiver_queue_max"),
-    "cost_per_million_events",
+    *("rejected_ratio", "timeout_ratio", "not_modified_ratio", "dead_letter_ratio", "missed_ratio"),
+    *("goodput_per_s", "fairness", "unsent_per_event", "redeliveries_per_event"),
+    *(f"{role}_{name}" for role in SERVER_ROLES for name in ("utilisation", "queue_mean", "queue_max")),
+    *("connections_mean", "connections_peak", "cost_per_million_events"),
     *(
         f"{role}_{name}"
         for role in SERVER_ROLES

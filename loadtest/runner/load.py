@@ -190,6 +190,7 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
             records,
             sender_counters(samples, status, _window_start_us(origin_us, scenario)),
             scenario,
+            outages_enacted=False,
         )
         metrics |= {
             (f"visible_{name}" if name.startswith("latency_") else name): value

@@ -233,7 +233,7 @@ def _race_arm(
     end_us = last_visible_us(rows, origin_us + round(scenario.run.duration_s * 1e6))
     records = race_records(arm, samples.intended_us, rows, provider_rows, origin_us)
     counters = window_counters(arm, in_window)
-    metrics = summarise(records, counters, scenario)
+    metrics = summarise(records, counters, scenario, outages_enacted=False)
     warmup_s, warmup_us = scenario.run.warmup_s, round(scenario.run.warmup_s * 1e6)
     windowed = samples.due_from(origin_us + warmup_us)
     published_window = generator_metrics(windowed, origin_us + warmup_us, scenario.run.duration_s - warmup_s)

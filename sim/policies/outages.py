@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 
 from sim.compiled import jit
 from sim.distributions import compile_distribution, sample
+from sim.errors import ScenarioError
 from sim.policies.times import NEVER
 from sim.randomness import Stream
 from sim.scenario import ProviderApi, Receiver, Scenario
 
 UP, REFUSE, BLACK_HOLE, ERROR, SLOW = range(5)
+
+MAX_OUTAGES = 1_000_000
+"""How many random outages all servers of one kind may have together, on average."""
 
 _KINDS = {"refuse": REFUSE, "black_hole": BLACK_HOLE, "error": ERROR, "slow": SLOW}
 
@@ -34,13 +38,21 @@ class Outages(NamedTuple):
 
 
 def receiver_outages(scenario: Scenario, seed: int) -> Outages:
-    """The outages of every subscriber's receiver in one replication."""
+    """The outages of every subscriber's receiver in one replication.
+
+    Raises:
+        ScenarioError: random ones would be more than `MAX_OUTAGES`.
+    """
     count = scenario.subscribers.count
     return _compile(scenario.receiver, scenario, seed, count, Stream.RECEIVER_UP, Stream.RECEIVER_DOWN)
 
 
 def api_outages(scenario: Scenario, seed: int) -> Outages:
-    """The outages of the provider's API in one replication."""
+    """The outages of the provider's API in one replication.
+
+    Raises:
+        ScenarioError: random ones would be more than `MAX_OUTAGES`.
+    """
     return _compile(scenario.provider_api, scenario, seed, 1, Stream.API_UP, Stream.API_DOWN)
 
 
@@ -59,6 +71,11 @@ def _compile(
             end_s = outage.start_s + outage.duration_s
             rows.append((outage.start_s, end_s, _KINDS[outage.kind], outage.slowdown))
         return _outages(rows, [0, len(rows)], shared=True)
+    expected = count * scenario.world_end_s / (random.up.mean_s + random.down.mean_s)
+    if expected > MAX_OUTAGES:
+        raise ScenarioError(
+            f"random_outages make {expected:.3g} outages in this world; at most {MAX_OUTAGES:,} are drawn"
+        )
     up, down = compile_distribution(random.up), compile_distribution(random.down)
     first = [0]
     for s in range(count):

@@ -71,7 +71,7 @@ class Cost(Spec):
 
     A gigabyte is 10^9 bytes, both ways. Server hours are those a worker is busy, at either side; connection
     hours those a connection is in use (a request is out, a stream is open). An event is late from its
-    creation until it is visible; one that never is costs `per_lost_event`.
+    creation until it is visible, or until the world ends; one that is lost costs `per_lost_event` besides.
     """
 
     per_million_requests: NonNegative | None = None

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 import hookbench
+import sim.cli
+from sim.catalogue import MECHANISMS
 from sim.results import read_run
+from sim.timeseries import SERIES_COLUMNS
 
 SMALL = """
 name = "small"
@@ -74,6 +77,53 @@ def test_simulate_prints_a_table_and_leaves_a_run_folder(
     assert run.scenario.name == "small"
     assert set(run.records()["mechanism"]) == {"webhook", "polling"}
     assert set(run.table("summary")["mechanism"]) == {"webhook", "polling"}
+
+
+def test_the_run_folder_tells_the_first_replication_over_time(
+    small: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hookbench.run(["simulate", small, "--replications", "2"]) == 0
+    (folder,) = (elsewhere / "results").iterdir()
+    run = read_run(folder)
+    series, records = run.table("series"), run.records()
+    assert series.columns.tolist() == ["mechanism", *SERIES_COLUMNS]
+    assert series.groupby("mechanism")["start_s"].count().to_dict() == {"webhook": 240, "polling": 240}
+    first = records[records["replication"] == 0]
+    assert series["created"].sum() == len(first)
+    assert series["visible"].sum() == (first["status"] == "delivered").sum()
+
+
+def test_every_mechanism_can_be_asked_for_at_once(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hookbench.run(["simulate", small, "--json", "-m", "all"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [result["mechanism"] for result in results] == list(MECHANISMS)
+    assert hookbench.run(["simulate", "--help"]) == 0
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert f"{', '.join(MECHANISMS)}, or all" in help_text
+    assert hookbench.run(["simulate", small, "-m", "webhook", "-m", "all"]) == 2
+    assert "a mechanism is given twice" in capsys.readouterr().err
+
+
+def test_many_mechanisms_are_told_in_a_row_each(
+    small: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for five and more; so that two will do, two are many here."""
+    monkeypatch.setattr(sim.cli, "FEW_MECHANISMS", 1)
+    assert hookbench.run(["simulate", small, "--replications", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "latency_p99_s: " not in printed
+    assert any(line.startswith("polling") for line in printed.splitlines())
+    assert "summary.csv in the run folder" in printed
+    assert "webhook − polling" in printed
+
+
+def test_what_is_zero_is_told_in_one_line(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hookbench.run(["simulate", small]) == 0
+    printed = capsys.readouterr().out
+    rows = {line.split()[0] for line in printed.splitlines() if line.startswith(" ") and line.split()}
+    assert "lost_ratio" in rows
+    assert "dead_letter_ratio" not in rows
+    assert "dead_letter_ratio" in printed[printed.index("0 throughout: ") :]
 
 
 BAD = [
@@ -182,6 +232,12 @@ def test_scenarios_are_listed_shown_and_described(capsys: pytest.CaptureFixture[
 def test_narrate_tells_a_story(capsys: pytest.CaptureFixture[str]) -> None:
     assert hookbench.run(["narrate", "shop-orders", "--events", "2"]) == 0
     assert "event 1 is visible" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_every_mechanism_has_a_story(mechanism: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hookbench.run(["narrate", "shop-orders", "-m", mechanism, "--events", "2"]) == 0
+    assert "event 1" in capsys.readouterr().out
 
 
 def test_a_git_history_becomes_a_scenario_that_runs(

@@ -8,9 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from sim.figures import duration, latency_cdf, latency_vs_interval
+from sim.catalogue import MECHANISMS
+from sim.engine import simulate
+from sim.figures import duration, latency_cdf, latency_vs_interval, transient
 from sim.results import RunFolder, read_run
+from sim.scenario import Scenario, load_scenario
 
 
 def curve(figure: Figure, colour: str) -> np.ndarray:
@@ -67,14 +71,87 @@ def test_nothing_to_draw_is_an_error(latencies):
         latency_cdf(latencies)
 
 
-def test_mechanisms_differ_in_black_and_white():
-    names = ["webhook", "polling", "streaming", "broker_push", "long_polling", "broker_pull"]
+TEN = [
+    *("webhook", "polling", "conditional_polling", "adaptive_polling", "long_polling"),
+    *("streaming", "broker_push", "broker_pull", "webhook_reconciled", "thin_webhook"),
+]
+
+
+@pytest.mark.parametrize("names", [TEN, [*MECHANISMS], [f"arm {i}" for i in range(10)], ["webhook", "mine"]])
+def test_mechanisms_differ_in_black_and_white(names):
     figure = latency_cdf({name: [1.0 + i, 2.0 + i] for i, name in enumerate(names)})
-    assert (
-        len({str(line.get_linestyle()) + str(line._unscaled_dash_pattern) for line in figure.axes[0].lines})
-        == 6
+    lines = figure.axes[0].lines
+    dashes = {str(line.get_linestyle()) + str(line._unscaled_dash_pattern) for line in lines}
+    assert len(dashes) == len(names)
+    assert len({line.get_color() for line in lines}) >= min(len(names), 7)
+
+
+def test_a_mechanism_looks_the_same_whatever_stands_beside_it():
+    alone, among = latency_cdf({"streaming": [1.0]}), latency_cdf({name: [1.0] for name in TEN})
+    green = curve(alone, "#009E73")
+    assert green.tolist() == curve(among, "#009E73").tolist()
+
+
+def test_many_mechanisms_are_told_by_their_extremes_and_their_labels_are_apart():
+    figure = latency_cdf({name: [1.0 + i, 2.0 + i] for i, name in enumerate(TEN)})
+    title = figure.axes[0].get_title(loc="left").replace("\n", " ")
+    assert title == "Half of the events arrive within 1 s by webhook, …, 10 s by thin_webhook"
+    rows = [(name, t, t + 0.01 * i) for i, name in enumerate(TEN) for t in (1.0, 30.0)]
+    crowded = latency_vs_interval(pd.DataFrame(rows, columns=["mechanism", "interval_s", "latency_mean_s"]))
+    heights = sorted(text.get_position()[1] for text in crowded.axes[0].texts)
+    assert len(heights) == 10
+    assert min(np.diff(heights)) >= 0.0499
+    assert 0 <= heights[0] <= heights[-1] <= 1.0001
+
+
+def series() -> pd.DataFrame:
+    rows = [("webhook", 0, 5, 10, 0), ("webhook", 5, 10, 15, 40), ("webhook", 10, 12, 8, 3)]
+    rows += [("polling", 0, 5, 1, 6), ("polling", 5, 10, 0, 50), ("polling", 10, 12, 1, 0)]
+    return pd.DataFrame(rows, columns=["mechanism", "start_s", "end_s", "requests", "backlog"])
+
+
+def failing() -> Scenario:
+    slow = [{"start_s": 1.0, "duration_s": 1.0, "kind": "slow"}]
+    return load_scenario("shop-orders").with_values(
+        **{
+            "receiver.outages": [{"start_s": 5.0, "duration_s": 4.0, "kind": "black_hole"}],
+            "provider_api.outages": slow,
+        }
     )
-    assert len({line.get_color() for line in figure.axes[0].lines}) == 6
+
+
+def test_a_transient_shows_backlog_and_request_rate_with_the_outages_shaded():
+    figure = transient(series(), failing())
+    assert figure.get_suptitle() == "The backlog rises to 40 by webhook, 50 by polling"
+    (backlog, rate), (_, polled) = np.reshape(figure.axes, (2, 2))
+    steps = backlog.patches[0].get_data()
+    assert (steps.values.tolist(), steps.edges.tolist()) == ([0, 40, 3], [0, 5, 10, 12])
+    assert rate.patches[0].get_data().values.tolist() == [2.0, 3.0, 4.0]
+    assert polled.patches[0].get_data().values.tolist() == [0.2, 0.0, 0.5]
+    assert words(figure) == ["webhook"]
+    shaded = [(p.get_x(), p.get_width()) for p in rate.patches if isinstance(p, Rectangle)]
+    assert shaded == [(5.0, 4.0), (1.0, 1.0)]
+    assert figure.get_supxlabel() == "time (shaded: receiver silent and API slow)"
+    assert backlog.get_ylim()[1] > 50  # one scale for all, from 0
+    assert backlog.get_ylim()[0] == 0
+
+
+def test_a_transient_between_two_times():
+    figure = transient(series(), failing(), between_s=(6.0, 11.0), title="Mine")
+    assert figure.axes[0].get_xlim() == (6.0, 11.0)
+    assert figure.get_supxlabel() == "time (shaded: receiver silent)"
+    assert figure.get_suptitle() == "Mine"
+    assert transient(series()).get_supxlabel() == "time"
+    with pytest.raises(ValueError, match="lacks bins in that time"):
+        transient(series(), between_s=(50.0, 60.0))
+    with pytest.raises(ValueError, match="lacks backlog"):
+        transient(series().drop(columns="backlog"))
+
+
+def test_what_is_simulated_can_be_drawn():
+    scenario = load_scenario("shop-orders").with_values(**{"run.duration_s": 1500.0})
+    figure = transient(simulate(scenario, list(MECHANISMS)).series(), scenario)
+    assert len(figure.axes) == 2 * len(MECHANISMS)
 
 
 def table() -> pd.DataFrame:

@@ -1,0 +1,54 @@
+"""Latency: from an event's creation to its being visible, over what was delivered."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.metrics.scans import mean_latencies
+from sim.records import Deliveries, Window
+
+QUANTILE_METHOD: Literal["linear"] = (
+    "linear"  # Hyndman & Fan (1996) type 7, the default of NumPy, pandas and R
+)
+
+
+def latency_metrics(deliveries: Deliveries, windowed: NDArray[np.bool_]) -> dict[str, float]:
+    """Mean, quantiles (`QUANTILE_METHOD`) and maximum of latency over delivered records, seconds."""
+    latency_s = (deliveries.visible - deliveries.created)[windowed]
+    latency_s = latency_s[~np.isnan(latency_s)]
+    if latency_s.size == 0:
+        return {f"latency_{name}_s": math.nan for name in ("mean", "p50", "p95", "p99", "max")}
+    mean_s, max_s = float(latency_s.mean()), float(latency_s.max())
+    p50, p95, p99 = np.quantile(latency_s, (0.5, 0.95, 0.99), method=QUANTILE_METHOD, overwrite_input=True)
+    return {
+        "latency_mean_s": mean_s,
+        "latency_p50_s": float(p50),
+        "latency_p95_s": float(p95),
+        "latency_p99_s": float(p99),
+        "latency_max_s": max_s,
+    }
+
+
+def fairness_metrics(deliveries: Deliveries, window: Window) -> dict[str, float]:
+    """How alike the subscribers' mean latencies are: (Σx)² / (n Σx²), 1 when equal, 1/n when one has all.
+
+    Jain's index (Jain, Chiu & Hawe, "A quantitative measure of fairness and discrimination for resource
+    allocation in shared computer systems", DEC TR-301, 1984), over the subscribers that had a windowed
+    event. It is undefined when one of them got nothing: a mean latency that does not exist can be neither
+    left out nor called fair. Absent with a single subscriber.
+    """
+    if len(deliveries.visible) < 2:
+        return {}
+    means_s, concerned = mean_latencies(*deliveries.scanned, window.start_s)
+    x = means_s[concerned]
+    if x.size == 0 or np.isnan(x).any():
+        return {"fairness": math.nan}
+    largest = x.max()
+    if largest == 0:
+        return {"fairness": 1.0}
+    x = x / largest  # the index has no unit; squares of tiny latencies need not vanish
+    return {"fairness": float(x.sum() ** 2 / (x.size * (x**2).sum()))}

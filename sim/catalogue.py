@@ -67,6 +67,27 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.launch.pull:polling",
         ("fetch", "take_in"),
     ),
+    "conditional_polling": Mechanism(
+        "polling with an ETag: nothing new is a 304",
+        Via.POLL,
+        "sim.mechanisms.conditional_polling:run_conditional_polling",
+        "sim.launch.pull:conditional_polling",
+        ("fetch", "take_in"),
+    ),
+    "adaptive_polling": Mechanism(
+        "polling at intervals that follow what is found",
+        Via.POLL,
+        "sim.mechanisms.adaptive_polling:run_adaptive_polling",
+        "sim.launch.pull:adaptive_polling",
+        ("fetch", "take_in"),
+    ),
+    "long_polling": Mechanism(
+        "the provider holds each request until there is news",
+        Via.POLL,
+        "sim.mechanisms.long_polling:run_long_polling",
+        "sim.launch.pull:long_polling",
+        ("fetch", "take_in"),
+    ),
 }
 
 EVERY = "all"

@@ -56,18 +56,27 @@ def narrate(scenario: Scenario, mechanism: str, events: int = 10, seed: int = 1)
 
 
 def _without_repetition(story: list[Line]) -> Iterator[Line]:
-    """Tell a pair of lines (a request, its answer) that repeats once more, then only how often."""
+    """Tell lines that repeat (a request, its being held, its answer) once, then only how often."""
+    texts = [line.text for line in story]
     position = 0
     while position < len(story):
-        pair = [line.text for line in story[position : position + 2]]
-        end = position + 2
-        while len(pair) == 2 and [line.text for line in story[end : end + 2]] == pair:
-            end += 2
-        repeats = (end - position) // 2 - 1
-        if repeats < 2:
+        for length in (2, 3):
+            end = _end_of_repetition(texts, position, length)
+            repeats = (end - position) // length - 1
+            if repeats >= 2:
+                yield from story[position : position + length]
+                yield Line(story[end - 1].time_s, f"… the same {repeats:,} more times")
+                position = end
+                break
+        else:
             yield story[position]
             position += 1
-            continue
-        yield from story[position : position + 2]
-        yield Line(story[end - 1].time_s, f"… the same {repeats:,} more times")
-        position = end
+
+
+def _end_of_repetition(texts: list[str], position: int, length: int) -> int:
+    """Where the lines from `position` on, repeated as often as they are, end."""
+    lines = texts[position : position + length]
+    end = position + length
+    while texts[end : end + length] == lines:
+        end += length
+    return end

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sim.audience import Audience
 from sim.compiled import jit
-from sim.policies import NEVER
+from sim.policies import NEVER, shown_from
 
 
 class Rows(NamedTuple):
@@ -83,3 +83,18 @@ def page(feed: Feed, rows: Rows, subscriber: int, cursor: int, size: int, time_s
     """The feed's answer at a time, at most `size` events from `cursor` on: events first … end - 1."""
     first = max(cursor, oldest(feed, rows, subscriber, time_s))
     return first, max(first, min(shown(feed, rows, subscriber, time_s), first + size))
+
+
+@jit
+def next_news(feed: Feed, rows: Rows, subscriber: int, cursor: int, time_s: float, until_s: float) -> float:
+    """When the feed next shows something from `cursor` on, given that it shows nothing at `time_s`.
+
+    `until_s`, if that comes first. An event that is too old before it is ever shown is no news.
+    """
+    for event in range(max(cursor, shown(feed, rows, subscriber, time_s)), rows.counts[subscriber]):
+        shown_s = shown_from(created_at(rows, subscriber, event), feed.lag_s)
+        if shown_s >= until_s:
+            break
+        if oldest(feed, rows, subscriber, shown_s) <= event:
+            return shown_s
+    return until_s

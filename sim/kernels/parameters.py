@@ -9,16 +9,22 @@ from sim.distributions import Distribution, compile_distribution
 from sim.kernels.borrowed import borrowed
 from sim.kernels.feed import Feed
 from sim.policies import (
+    NO_HOLDING,
+    AdaptiveRule,
+    HoldingRule,
     Outages,
     PollSchedule,
     RetryPolicy,
     api_outages,
+    compile_adaptive,
+    compile_holding,
     compile_rate_limit,
     compile_retention,
     compile_retry,
     compile_schedule,
     receiver_outages,
     setup_s,
+    sleeping_schedule,
 )
 from sim.records import series_bin_s
 from sim.scenario import Scenario
@@ -134,10 +140,23 @@ def borrowed_push(push: Push) -> Push:
     )
 
 
-class Pull(NamedTuple):
-    """What pulling needs besides: the poller's schedule and the API."""
+AT_INTERVALS, ADAPTIVE, LONG = range(3)
 
+
+class Pull(NamedTuple):
+    """What pulling needs besides: how the poller asks, and the API.
+
+    `way` says when it asks again: by its schedule (`AT_INTERVALS`), by what it found (`ADAPTIVE`), or soon,
+    because its requests are held (`LONG`); of the last two the schedule only gives the first wake.
+    """
+
+    way: int
     schedule: PollSchedule
+    adaptive: AdaptiveRule
+    holding: HoldingRule
+    conditional: bool
+    not_modified_bytes: int
+    not_modified_free: bool
     timeout_s: float
     page_size: int
     api_workers: int
@@ -146,6 +165,28 @@ class Pull(NamedTuple):
     rate_limit: int
     rate_limit_per_s: float
     feed: Feed
+
+
+@jit
+def borrowed_pull(pull: Pull) -> Pull:
+    """The same parameters, their arrays without owners."""
+    return Pull(
+        pull.way,
+        pull.schedule,
+        pull.adaptive,
+        pull.holding,
+        pull.conditional,
+        pull.not_modified_bytes,
+        pull.not_modified_free,
+        pull.timeout_s,
+        pull.page_size,
+        pull.api_workers,
+        _borrowed_distribution(pull.api_service),
+        _borrowed_outages(pull.api_outages),
+        pull.rate_limit,
+        pull.rate_limit_per_s,
+        pull.feed,
+    )
 
 
 def compile_world(scenario: Scenario, seed: int) -> World:
@@ -185,12 +226,18 @@ def compile_push(scenario: Scenario) -> Push:
 
 
 def compile_pull(scenario: Scenario, seed: int) -> Pull:
-    """The pull part of a scenario."""
+    """What `polling` needs of a scenario."""
     api, polling = scenario.provider_api, scenario.polling
     rate_limit, rate_limit_per_s = compile_rate_limit(api.rate_limit)
     retained_events, retained_s = compile_retention(scenario)
     return Pull(
+        way=AT_INTERVALS,
         schedule=compile_schedule(polling),
+        adaptive=compile_adaptive(scenario),
+        holding=NO_HOLDING,
+        conditional=False,
+        not_modified_bytes=scenario.conditional_polling.not_modified_bytes,
+        not_modified_free=api.rate_limit is not None and api.rate_limit.not_modified_free,
         timeout_s=polling.timeout_s,
         page_size=polling.page_size,
         api_workers=api.workers,
@@ -199,4 +246,30 @@ def compile_pull(scenario: Scenario, seed: int) -> Pull:
         rate_limit=rate_limit,
         rate_limit_per_s=rate_limit_per_s,
         feed=Feed(api.feed_lag_s, retained_events, retained_s),
+    )
+
+
+def compile_conditional_pull(scenario: Scenario, seed: int) -> Pull:
+    """What `conditional_polling` needs of a scenario."""
+    return compile_pull(scenario, seed)._replace(conditional=True)
+
+
+def compile_adaptive_pull(scenario: Scenario, seed: int) -> Pull:
+    """What `adaptive_polling` needs of a scenario."""
+    schedule = sleeping_schedule(scenario.polling.interval_s, scenario.polling)
+    return compile_pull(scenario, seed)._replace(way=ADAPTIVE, schedule=schedule)
+
+
+def compile_long_pull(scenario: Scenario, seed: int) -> Pull:
+    """What `long_polling` needs of a scenario.
+
+    Raises:
+        ScenarioError: nothing would take any time between one request and the next.
+    """
+    holding = compile_holding(scenario)
+    return compile_pull(scenario, seed)._replace(
+        way=LONG,
+        schedule=sleeping_schedule(holding.hold_s, scenario.polling),
+        holding=holding,
+        timeout_s=scenario.long_polling.timeout_s,
     )

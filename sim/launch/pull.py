@@ -13,16 +13,37 @@ from sim.scenario import Scenario
 
 
 def polling(scenario: Scenario, audience: Audience, seed: int) -> Replication:
+    """Poll at intervals."""
+    return _pull(scenario, audience, seed, parameters.compile_pull(scenario, seed))
+
+
+def conditional_polling(scenario: Scenario, audience: Audience, seed: int) -> Replication:
+    """Poll at intervals, with an ETag."""
+    return _pull(scenario, audience, seed, parameters.compile_conditional_pull(scenario, seed))
+
+
+def adaptive_polling(scenario: Scenario, audience: Audience, seed: int) -> Replication:
+    """Poll at intervals that follow what is found."""
+    return _pull(scenario, audience, seed, parameters.compile_adaptive_pull(scenario, seed))
+
+
+def long_polling(scenario: Scenario, audience: Audience, seed: int) -> Replication:
+    """Poll and be held until there is news."""
+    return _pull(scenario, audience, seed, parameters.compile_long_pull(scenario, seed))
+
+
+def _pull(scenario: Scenario, audience: Audience, seed: int, poller: parameters.Pull) -> Replication:
     """Poll for every subscriber; then let each receiver take in what its poller fetched."""
-    world, poller = parameters.compile_world(scenario, seed), parameters.compile_pull(scenario, seed)
+    world = parameters.compile_world(scenario, seed)
     d, series = Deliveries.empty(audience, Via.POLL), empty_series(scenario)
     counts = np.zeros(len(pull.COUNTER_NAMES), dtype=np.int64)
     at_api, at_receivers = no_integrals(), no_integrals()
     fetched = np.full(d.visible.shape, np.nan)
     opens_page = np.zeros(d.visible.shape, dtype=np.bool_)
+    page_poll = np.full(d.visible.shape, -1, dtype=np.int64)
     pull.fetch(
-        world, poller, compile_rows(audience), fetched, opens_page, d.first_attempt, d.attempts, d.status,
-        counts, at_api, series,
+        world, poller, compile_rows(audience), fetched, opens_page, page_poll, d.first_attempt, d.attempts,
+        d.status, counts, at_api, series,
     )  # fmt: skip
     for s, n in enumerate(audience.count):
         at_one = no_integrals()

@@ -10,25 +10,31 @@
 
 Assumptions. A poller has one request outstanding. A cycle is a tick's request and those that follow
 full pages; ticks that fall within it are skipped. A timeout abandons the cycle and leaves the cursor
-where it was, while the API works on and its late answer is ignored. A 429 ends the cycle; the
-poller resumes at its first tick after the Retry-After. A poller whose receiver is down sends nothing.
+where it was, while the API works on and its late answer is ignored. A refused connection or a 5xx ends
+the cycle in the same way, but at once, and so does a 429, after which the poller resumes at its first tick
+after the Retry-After. A poller whose receiver is down sends nothing.
 Events of one response enter the receiver's queue in event order, whatever its limit. Duplicates do not
 arise; events the feed no longer retains are lost to whoever was away (an answer still under way when the
 world ends does not save them).
+
+The other ways of pulling are pollers too, each different in a step or two: `conditional_polling`,
+`adaptive_polling`, `long_polling`.
 
 Sources: GitHub REST API, "Events" (cursor pages, polling intervals); Stripe API, "List all events".
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import cast
 
 import simpy
 
 from sim.distributions import compile_distribution, sample
 from sim.happenings import Happening
-from sim.mechanisms.provider_api import Page, ProviderApi
+from sim.mechanisms.provider_api import Answer, Page, ProviderApi, Request
 from sim.mechanisms.receiver import Receiver
 from sim.mechanisms.world import Connections, World
 from sim.policies import (
@@ -46,6 +52,24 @@ from sim.records import Status
 _Steps = Generator[simpy.Event, object, None]
 
 
+@dataclass(frozen=True)
+class Cycle:
+    """How a cycle went: the events it found, and the answer that ended it, None after a timeout."""
+
+    found: int
+    last: Answer | None
+
+    @property
+    def went_well(self) -> bool:
+        """Whether its last request was answered with what is new, be it nothing."""
+        return self.last is not None and self.last.went_well
+
+    @property
+    def retry_after_s(self) -> float:
+        """How long a 429 asked the poller to wait; 0 without one."""
+        return self.last.retry_after_s if self.last is not None else 0.0
+
+
 class Poller:
     """One subscriber's poller."""
 
@@ -61,43 +85,54 @@ class Poller:
         self._page_size = scenario.polling.page_size
         self._network = scenario.network
         self._one_way = compile_distribution(scenario.network.one_way)
-        self._payload_bytes = scenario.workload.payload_bytes
+        self._has_etag = False
         self._cursor = 0
         self._polls = 0
+        self._phase_s = 0.0
+        self._wake = 0
 
     def poll_for_ever(self) -> _Steps:
         """Wake, ask until a page is not full, sleep."""
-        world, schedule, s = self._world, self._schedule, self._subscriber
-        phase_s = first_wake(schedule, world.seed, s)
-        wake = 0
-        start_s = tick_at(schedule, phase_s, world.seed, s, 0)
+        world, s = self._world, self._subscriber
+        self._phase_s = first_wake(self._schedule, world.seed, s)
+        start_s = tick_at(self._schedule, self._phase_s, world.seed, s, 0)
         while True:
-            yield world.at(start_s, Happening.TICK, s, wake)
-            retry_after_s = 0.0
+            yield world.at(start_s, Happening.TICK, s, self._wake)
+            cycle = None
             if self.receiver.is_down:
                 world.tell(s, "the poller is down and skips its poll")
             else:
-                retry_after_s = yield from self._cycle()
-            if schedule.kind == FIXED_RATE:
-                wake = first_tick_from(schedule, phase_s, world.seed, s, wake + 1, world.now + retry_after_s)
-                start_s = tick_at(schedule, phase_s, world.seed, s, wake)
-            else:
-                wake += 1
-                start_s = next_start(schedule, world.seed, s, wake, start_s, world.now, retry_after_s)
+                cycle = yield from self._cycle()
+            start_s = self._next_start(start_s, cycle)
 
-    def _cycle(self) -> Generator[simpy.Event, object, float]:
-        """Fetch page after page while they are full; returns the Retry-After of a refusal, or 0."""
+    def _next_start(self, started_s: float, cycle: Cycle | None) -> float:
+        """When the next cycle starts, now that one is over, or was skipped (None)."""
+        world, schedule, s = self._world, self._schedule, self._subscriber
+        retry_after_s = cycle.retry_after_s if cycle is not None else 0.0
+        self._wake += 1
+        if schedule.kind == FIXED_RATE:
+            not_before_s = world.now + retry_after_s
+            self._wake = first_tick_from(schedule, self._phase_s, world.seed, s, self._wake, not_before_s)
+            return tick_at(schedule, self._phase_s, world.seed, s, self._wake)
+        return next_start(schedule, world.seed, s, self._wake, started_s, world.now, retry_after_s)
+
+    def _cycle(self) -> Generator[simpy.Event, object, Cycle]:
+        """Fetch page after page while they are full."""
+        found = 0
         while True:
-            page = yield from self._fetch()
-            if page is None:
-                return 0.0
-            if page.rejected:
-                return page.retry_after_s
-            self._take_in(page)
-            if page.count < self._page_size or self.receiver.is_down:
-                return 0.0
+            answer = yield from self._fetch()
+            if answer is None or not answer.went_well:
+                return Cycle(found, answer)
+            self._take_in(answer)
+            found += answer.page.count
+            if not self._asks_on(answer.page):
+                return Cycle(found, answer)
 
-    def _fetch(self) -> Generator[simpy.Event, object, Page | None]:
+    def _asks_on(self, page: Page) -> bool:
+        """Whether the next request follows at once."""
+        return page.count == self._page_size and not self.receiver.is_down
+
+    def _fetch(self) -> Generator[simpy.Event, object, Answer | None]:
         """One request; returns the answer, or None when the poller gives up waiting."""
         world, s, poll = self._world, self._subscriber, self._polls
         self._polls += 1
@@ -106,44 +141,41 @@ class Poller:
             setting_up_s = self._setup_s(poll)
             sent_bytes += self._network.setup_bytes
         world.count_request(sent_bytes)
-        world.tell(s, "GET events after {}", self._cursor)
+        request = Request(s, poll, self._cursor, self._has_etag, world.now)
+        world.tell(s, "GET events after {}{}", self._cursor, ", if modified" if self._has_etag else "")
         answer = world.event()
         if self._draw(Stream.POLL_REQUEST_LOSS, poll) >= self._network.request_loss:
-            world.process(self._travel(poll, self._cursor, setting_up_s, answer))
+            world.process(self._travel(request, setting_up_s, answer))
         yield answer | world.at(world.now + self._timeout_s, Happening.TIMEOUT, s, poll)
-        self.connections.give_back(still_open=answer.triggered)
-        if not answer.triggered:
+        heard = cast(Answer, answer.value) if answer.triggered else None
+        self.connections.give_back(still_open=heard is not None and heard.status is not None)
+        if heard is None:
             world.count(timeouts=1)
-            world.tell(s, "the poll times out")
-            return None
-        return cast(Page, answer.value)
+        world.tell(s, _in_words(heard))
+        return heard
 
-    def _travel(self, poll: int, cursor: int, setting_up_s: float, answer: simpy.Event) -> _Steps:
+    def _travel(self, request: Request, setting_up_s: float, heard: simpy.Event) -> _Steps:
         """The request's way to the API, what happens there, and the answer's way back."""
-        world, s, network = self._world, self._subscriber, self._network
-        sent_s = world.now
+        world, s, poll = self._world, request.subscriber, request.poll
         transit_s = setting_up_s + self._transit(Stream.POLL_REQUEST_TRANSIT, poll)
         yield world.at(world.now + transit_s, Happening.REQUEST_ARRIVAL, s, poll)
 
-        page = self._api.over_limit(s)
-        if page is None:
-            page = yield from self._api.answer(s, poll, cursor, sent_s)
-        else:
-            world.count(rejected=1)
+        answer = yield from self._api.respond(request)
+        if answer is None:
+            return
 
-        world.count(response_bytes=network.response_header_bytes + page.count * self._payload_bytes)
-        if self._draw(Stream.POLL_RESPONSE_LOSS, poll) < network.response_loss:
+        world.count(response_bytes=self._api.size(answer))
+        if self._draw(Stream.POLL_RESPONSE_LOSS, poll) < self._network.response_loss:
             return
         transit_s = self._transit(Stream.POLL_RESPONSE_TRANSIT, poll)
         yield world.at(world.now + transit_s, Happening.RESPONSE_ARRIVAL, s, poll)
-        answer.succeed(page)
+        heard.succeed(answer)
 
-    def _take_in(self, page: Page) -> None:
+    def _take_in(self, answer: Answer) -> None:
         """Move the cursor past the page and hand its events to the workers."""
-        world, s = self._world, self._subscriber
+        world, s, page = self._world, self._subscriber, answer.page
         if page.count == 0:
-            world.count(empty_responses=1)
-        world.tell(s, "the answer carries {} event{}", page.count, "" if page.count == 1 else "s")
+            world.count(empty_responses=1, not_modified=int(answer.status == HTTPStatus.NOT_MODIFIED))
         if page.first > self._cursor:
             world.deliveries.status[s, self._cursor : page.first] = Status.LOST
             world.tell(s, "events {} to {} are no longer in the feed", self._cursor, page.first - 1)
@@ -169,10 +201,23 @@ class Poller:
         return uniform(self._world.seed, int(stream), self._subscriber, poll)
 
 
-def run_polling(world: World) -> None:
-    """Poll for every subscriber until the world ends."""
-    api = ProviderApi(world)
-    pollers = [Poller(world, api, s) for s in range(world.scenario.subscribers.count)]
+def _in_words(answer: Answer | None) -> str:
+    if answer is None:
+        return "the poll times out"
+    match answer.status:
+        case None:
+            return "the connection is refused"
+        case HTTPStatus.OK:
+            count = answer.page.count
+            return f"the answer carries {count} event{'' if count == 1 else 's'}"
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return f"the answer is 429: again after {answer.retry_after_s:.6g} s"
+        case status:
+            return f"the answer is {status.value}: {status.phrase.lower()}"
+
+
+def run_pollers(world: World, api: ProviderApi, pollers: Sequence[Poller]) -> None:
+    """Poll until the world ends."""
     for poller in pollers:
         world.process(poller.poll_for_ever())
     world.run_to_the_end()
@@ -189,3 +234,9 @@ def run_polling(world: World) -> None:
     counters.receiver_queue_max = max(servers.longest for servers in receivers)
     counters.receiver_busy_s = sum(servers.busy_s for servers in receivers)
     counters.receiver_queue_integral_s = sum(servers.waiting_s for servers in receivers)
+
+
+def run_polling(world: World) -> None:
+    """Poll for every subscriber until the world ends."""
+    api = ProviderApi(world)
+    run_pollers(world, api, [Poller(world, api, s) for s in range(world.scenario.subscribers.count)])

@@ -4,7 +4,9 @@ Pure functions of numbers, compiled once, called one by one by the SimPy models 
 kernels. A time is its cause plus one delay: one float64 addition, the same in both engines.
 """
 
+from sim.policies.adaptation import AdaptiveRule, adaptive_interval, compile_adaptive
 from sim.policies.connections import setup_s
+from sim.policies.holding import NO_HOLDING, HoldingRule, ask_again_after, compile_holding, shown_from
 from sim.policies.outages import (
     BLACK_HOLE,
     ERROR,
@@ -34,6 +36,7 @@ from sim.policies.schedules import (
     first_wake,
     jitter,
     next_start,
+    sleeping_schedule,
     tick_at,
 )
 from sim.policies.times import (
@@ -52,14 +55,21 @@ __all__ = [
     "FIXED_DELAY",
     "FIXED_RATE",
     "NEVER",
+    "NO_HOLDING",
     "REFUSE",
     "SLOW",
     "UP",
+    "AdaptiveRule",
+    "HoldingRule",
     "Outages",
     "PollSchedule",
     "RetryPolicy",
+    "adaptive_interval",
     "api_outages",
+    "ask_again_after",
     "bin_of",
+    "compile_adaptive",
+    "compile_holding",
     "compile_rate_limit",
     "compile_reconnect",
     "compile_retention",
@@ -75,6 +85,8 @@ __all__ = [
     "receiver_outages",
     "retry_delay",
     "setup_s",
+    "shown_from",
+    "sleeping_schedule",
     "slowdown_at",
     "tick_at",
     "up_from",

@@ -30,6 +30,11 @@ def compile_schedule(polling: Polling) -> PollSchedule:
     )
 
 
+def sleeping_schedule(interval_s: float, polling: Polling) -> PollSchedule:
+    """The schedule of a poller that chooses its own sleeps: it only says where the first wake falls."""
+    return PollSchedule(FIXED_DELAY, interval_s, 0.0, polling.phase == "synchronised")
+
+
 @jit
 def first_wake(schedule: PollSchedule, seed: int, subscriber: int) -> float:
     """When a poller's schedule begins: a random phase, or 0 for all when synchronised.

@@ -108,6 +108,37 @@ def _failures(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def _pulls(draw: st.DrawFn) -> dict[str, Any]:
+    """The tables of what pulls besides `polling`; a long poll that finds nothing takes some time."""
+    min_interval_s = draw(st.sampled_from([0.25, 1.0]))
+    hold_s, gap_s = draw(
+        st.sampled_from(
+            [(0.0, 0.25), (0.0, 1.0), (0.25, 0.0), (1.0, 0.25), (4.0, 0.0), (30.0, 0.0), (30.0, 0.5)]
+        )
+    )
+    long_polling: dict[str, Any] = {
+        "hold_s": hold_s,
+        "gap_s": gap_s,
+        "retry_s": draw(st.sampled_from([0.25, 1.0])),
+        "timeout_s": draw(_grid_s),
+    }
+    if draw(st.booleans()):
+        long_polling["intermediary_timeout_s"] = draw(_grid_s)
+    return {
+        "conditional_polling": {"not_modified_bytes": draw(st.sampled_from([0, 200]))},
+        "adaptive_polling": {
+            "kind": draw(st.sampled_from(["aimd", "age"])),
+            "share": draw(st.sampled_from([0.25, 1.0])),
+            "increase_s": draw(st.sampled_from([0.0, 0.25, 1.0])),
+            "decrease": draw(st.sampled_from([0.25, 0.5, 1.0])),
+            "min_interval_s": min_interval_s,
+            "max_interval_s": draw(st.sampled_from([min_interval_s, 4.0, 60.0])),
+        },
+        "long_polling": long_polling,
+    }
+
+
+@st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     """Any scenario the schema allows, small enough to run both engines in milliseconds."""
     duration_s = draw(st.sampled_from([5.0, 20.0, 60.0]))
@@ -120,7 +151,11 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         "feed_lag_s": draw(st.sampled_from([0.0, 0.0, 0.25, 2.0])),
     } | draw(_failures())
     if draw(st.booleans()):
-        api["rate_limit"] = {"requests": draw(st.integers(1, 4)), "per_s": draw(_grid_s)}
+        api["rate_limit"] = {
+            "requests": draw(st.integers(1, 4)),
+            "per_s": draw(_grid_s),
+            "not_modified_free": draw(st.booleans()),
+        }
     retention = draw(st.sampled_from([None, {"events": 2}, {"seconds": 3.0}]))
     if retention:
         api["retention"] = retention
@@ -169,4 +204,5 @@ def scenarios(draw: st.DrawFn) -> Scenario:
                 "drain_s": draw(st.sampled_from([0.0, 0.0, 30.0])),
             },
         }
+        | draw(_pulls())
     )

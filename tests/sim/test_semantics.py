@@ -54,7 +54,9 @@ _PLAIN: dict[str, dict[str, Any]] = {
 
 
 def small_world(**tables: dict[str, Any]) -> Scenario:
-    return scenario_from({"name": "small"} | {name: _PLAIN[name] | tables.get(name, {}) for name in _PLAIN})
+    return scenario_from(
+        {"name": "small"} | tables | {name: _PLAIN[name] | tables.get(name, {}) for name in _PLAIN}
+    )
 
 
 def push(scenario: Scenario, engine: Engine, events: ArrayLike, seed: int = 1) -> Replication:
@@ -262,7 +264,17 @@ def test_simulate_gives_mechanisms_the_same_world_and_replications_and_seeds_ano
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_without_events_nothing_is_delivered(mechanism: str, engine: Engine) -> None:
-    """Every 10 s of 100 a poller asks all the same; a webhook sender does nothing."""
+    """Every 10 s of 100 a poller asks all the same; a webhook sender does nothing.
+
+    An adaptive poller sleeps 5 s longer each time: 0, 15, 35, 60, 90. A long poll is held for 30 s.
+    """
     run = run_once(small_world(), mechanism, np.empty(0), 1, engine)
     assert visible(run) == []
-    assert run.counters.requests == {"webhook": 0, "polling": 10}[mechanism]
+    requests = {
+        "webhook": 0,
+        "polling": 10,
+        "conditional_polling": 10,
+        "adaptive_polling": 5,
+        "long_polling": 4,
+    }
+    assert run.counters.requests == requests[mechanism]

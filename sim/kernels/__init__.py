@@ -1,9 +1,8 @@
 """The mechanisms compiled: the draws, records and counters of the SimPy models, many times faster.
 
 How they work. The reference models (`sim.mechanisms`) say what happens; here the same happenings lie on
-a heap and are popped in the documented order (`sim.happenings`): as a time and a packed integer where
-every delivery takes several (`kernels.agenda`, pushing), as plain tuples ``(time, kind, subscriber,
-number, …)`` where there is one for many deliveries (pulling). Three things make them small and fast:
+a heap and are popped in the documented order (`sim.happenings`), each a time and a packed integer
+(`kernels.agenda`). Three things make them small and fast:
 
 * A first-come-first-served queue needs no happenings of its own. When a job joins, its start is the
   later of now and the earliest time a worker is free, so its end is known at once

@@ -1,7 +1,8 @@
 """What is to happen, soonest first: a binary heap of (time, key) in two arrays.
 
 The key orders simultaneous happenings (`sim.happenings`) and carries what they are about, packed into
-one integer: kind, event, attempt and a small code, from the highest bits to the lowest.
+one integer. From the highest bits to the lowest: of one subscriber's world kind, event, attempt and a small
+code; of a world of many pollers kind, subscriber and poll.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ _KIND_SHIFT = _EVENT_SHIFT + _EVENT_BITS
 _CODE_MASK = (1 << _CODE_BITS) - 1
 _ATTEMPT_MASK = (1 << _ATTEMPT_BITS) - 1
 _EVENT_MASK = (1 << _EVENT_BITS) - 1
+_POLL_BITS = 33
+_POLL_MASK = (1 << _POLL_BITS) - 1
+_SUBSCRIBER_MASK = (1 << (_KIND_SHIFT - _POLL_BITS)) - 1
 
 
 @jit
@@ -31,6 +35,18 @@ def unpack(key: int) -> tuple[int, int, int, int]:
     """(kind, event, attempt, code) of a key."""
     event = (key >> _EVENT_SHIFT) & _EVENT_MASK
     return key >> _KIND_SHIFT, event, (key >> _ATTEMPT_SHIFT) & _ATTEMPT_MASK, key & _CODE_MASK
+
+
+@jit
+def pack_poll(kind: int, subscriber: int, poll: int) -> int:
+    """The key of a poller's happening; fewer than 2^23 subscribers, 2^33 polls."""
+    return (kind << _KIND_SHIFT) | (subscriber << _POLL_BITS) | poll
+
+
+@jit
+def unpack_poll(key: int) -> tuple[int, int, int]:
+    """(kind, subscriber, poll) of a key."""
+    return key >> _KIND_SHIFT, (key >> _POLL_BITS) & _SUBSCRIBER_MASK, key & _POLL_MASK
 
 
 @jit
@@ -48,10 +64,10 @@ def add(times: NDArray[np.float64], keys: NDArray[np.int64], size: int, time_s: 
 
 
 @jit
-def drop_first(times: NDArray[np.float64], keys: NDArray[np.int64], size: int) -> int:
-    """Remove the soonest happening, which is at index 0; returns the new size."""
-    size -= 1
-    time_s, key = times[size], keys[size]
+def replace_first(
+    times: NDArray[np.float64], keys: NDArray[np.int64], size: int, time_s: float, key: int
+) -> None:
+    """Remove the soonest happening of a heap of `size`, which is at index 0, and add another."""
     position = 0
     while True:
         child = 2 * position + 1
@@ -67,6 +83,13 @@ def drop_first(times: NDArray[np.float64], keys: NDArray[np.int64], size: int) -
         times[position], keys[position] = times[child], keys[child]
         position = child
     times[position], keys[position] = time_s, key
+
+
+@jit
+def drop_first(times: NDArray[np.float64], keys: NDArray[np.int64], size: int) -> int:
+    """Remove the soonest happening, which is at index 0; returns the new size."""
+    size -= 1
+    replace_first(times, keys, size, times[size], keys[size])
     return size
 
 

@@ -8,17 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.compiled import jit
-from sim.kernels.parameters import ADAPTIVE, LONG, Pull, World
-from sim.kernels.provider_api import NOT_MODIFIED, OK
+from sim.kernels.parameters import ADAPTIVE, LONG
 from sim.policies import (
     FIXED_RATE,
-    adaptive_interval,
+    HoldingRule,
+    PollSchedule,
     ask_again_after,
     first_tick_from,
-    first_wake,
     next_start,
     tick_at,
-    up_from,
 )
 
 NO_POLL = int(np.iinfo(np.int64).max)
@@ -28,13 +26,15 @@ NO_POLL = int(np.iinfo(np.int64).max)
 class Pollers(NamedTuple):
     """All pollers' states, each array of shape (n_subscribers,).
 
-    A poller hears (or is about to) `said`, events `page_first` to `page_end` - 1, and a Retry-After. `found`
-    says whether its cycle has brought an event, `newest_s` when the newest it knows was created. The answer
-    to its poll `etag_poll` gave it an ETag: later requests are conditional.
+    A poller hears (or is about to) `said`, events `page_first` to `page_end` - 1, and a Retry-After, in
+    answer to what it sent at `sent_s`. `found` says whether its cycle, begun at `started_s`, has brought an
+    event, and `newest_s` when the newest it knows was created. The answer to its poll `etag_poll` gave it an
+    ETag: later requests are conditional.
     """
 
     phase_s: NDArray[np.float64]
     started_s: NDArray[np.float64]
+    sent_s: NDArray[np.float64]
     interval_s: NDArray[np.float64]
     newest_s: NDArray[np.float64]
     retry_after_s: NDArray[np.float64]
@@ -51,37 +51,41 @@ class Pollers(NamedTuple):
 
 
 @jit
-def went_well(said: int) -> bool:
-    """Whether an answer says what is new, be it nothing."""
-    return said in (OK, NOT_MODIFIED)
+def wake_again(
+    way: int,
+    schedule: PollSchedule,
+    holding: HoldingRule,
+    seed: int,
+    subscriber: int,
+    wake: int,
+    phase_s: float,
+    started_s: float,
+    interval_s: float,
+    now: float,
+    answered: bool,
+    retry_after_s: float,
+) -> tuple[float, int]:
+    """When a poller whose cycle is over wakes after its wake number `wake`, and the number of that wake.
 
-
-@jit
-def wake_first(world: World, pull: Pull, pollers: Pollers, s: int) -> float:
-    """When a poller wakes for the first time."""
-    pollers.phase_s[s] = first_wake(pull.schedule, world.seed, s)
-    return tick_at(pull.schedule, pollers.phase_s[s], world.seed, s, 0)
-
-
-@jit
-def wake_again(world: World, pull: Pull, pollers: Pollers, s: int, now: float, skipped: bool) -> float:
-    """When a poller wakes next, now that its cycle is over, or skipped because its receiver is down."""
-    retry_after_s = pollers.retry_after_s[s]
-    pollers.wake[s] += 1
-    if pull.way == LONG:
-        if skipped:
-            return up_from(world.outages, s, now)
-        return now + ask_again_after(pull.holding, went_well(pollers.said[s]), retry_after_s)
-    if pull.way == ADAPTIVE:
-        if went_well(pollers.said[s]) and not skipped:
-            age_s = now - pollers.newest_s[s]
-            pollers.interval_s[s] = adaptive_interval(
-                pull.adaptive, pollers.interval_s[s], pollers.found[s], age_s
-            )
-        return float(now + max(pollers.interval_s[s], retry_after_s))
-    if pull.schedule.kind == FIXED_RATE:
-        pollers.wake[s] = first_tick_from(
-            pull.schedule, pollers.phase_s[s], world.seed, s, pollers.wake[s], now + retry_after_s
-        )
-        return tick_at(pull.schedule, pollers.phase_s[s], world.seed, s, pollers.wake[s])
-    return next_start(pull.schedule, world.seed, s, pollers.wake[s], pollers.started_s[s], now, retry_after_s)
+    Args:
+        way: how it asks, see `parameters.Pull`.
+        schedule: its schedule.
+        holding: how its long polls are held.
+        seed: the replication's seed.
+        subscriber: whose poller.
+        wake: the number of its last wake.
+        phase_s: when its schedule began.
+        started_s: when its last cycle started (or would have, in an outage).
+        interval_s: the interval an adaptive poller has come to.
+        now: when its cycle is over.
+        answered: whether its last request was answered with what is new, be it nothing.
+        retry_after_s: what a 429 asked for, 0 without one.
+    """
+    if way == LONG:
+        return now + ask_again_after(holding, answered, retry_after_s), wake + 1
+    if way == ADAPTIVE:
+        return now + max(interval_s, retry_after_s), wake + 1
+    if schedule.kind == FIXED_RATE:
+        tick = first_tick_from(schedule, phase_s, seed, subscriber, wake + 1, now + retry_after_s)
+        return tick_at(schedule, phase_s, seed, subscriber, tick), tick
+    return next_start(schedule, seed, subscriber, wake + 1, started_s, now, retry_after_s), wake + 1

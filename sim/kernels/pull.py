@@ -1,8 +1,7 @@
 """The pull family, compiled: what `sim.mechanisms.polling` and the pollers after it say.
 
-In two steps. Fetching: all pollers on one heap, because they contend at the provider's API; how they
-differ is a matter of parameters (`parameters.Pull`). Serving: each subscriber's receiver takes in what
-its poller fetched, in that order; nothing it does comes back to the poller, so it can be computed afterwards.
+All pollers are on one agenda, because they contend at the provider's API; how they differ is a matter of
+parameters (`parameters.Pull`). What becomes of what they fetch is computed afterwards (`kernels.intake`).
 """
 
 from __future__ import annotations
@@ -15,24 +14,48 @@ from numpy.typing import NDArray
 from sim.compiled import jit
 from sim.distributions import sample
 from sim.happenings import Happening
+from sim.kernels import agenda
+from sim.kernels.agenda import pack_poll, unpack_poll
 from sim.kernels.borrowed import borrowed, hold
-from sim.kernels.feed import Rows, created_at, oldest
-from sim.kernels.parameters import LONG, Pull, World, borrowed_pull, borrowed_world, in_window, setup_delay
-from sim.kernels.pollers import NO_POLL, Pollers, wake_again, wake_first, went_well
+from sim.kernels.feed import Rows, created_at, oldest, page
+from sim.kernels.parameters import (
+    ADAPTIVE,
+    LONG,
+    Pull,
+    World,
+    borrowed_pull,
+    borrowed_world,
+    setup_delay,
+)
+from sim.kernels.pollers import NO_POLL, Pollers, wake_again
 from sim.kernels.provider_api import (
     ERROR,
     GATEWAY_TIMEOUT,
     NOT_MODIFIED,
     NOTHING,
+    OK,
     REFUSED,
     REJECTED,
-    Api,
-    Tried,
-    respond,
+    hold_answer,
+    over_limit,
+    went_well,
 )
-from sim.kernels.servers import IN_USE, empty_queue, idle_now, idle_servers, serve, waiting_now, with_room
-from sim.policies import UP, bin_of, outage_at, overlap, slowdown_at, window_retry_after
-from sim.randomness import Stream, delivery_entity, uniform
+from sim.kernels.servers import IN_USE, empty_queue, idle_servers, serve, waiting_now, with_room
+from sim.policies import (
+    BLACK_HOLE,
+    REFUSE,
+    UP,
+    adaptive_interval,
+    bin_of,
+    first_wake,
+    outage_at,
+    overlap,
+    slowdown_at,
+    tick_at,
+    up_from,
+    window_retry_after,
+)
+from sim.randomness import Stream, uniform
 from sim.records import Status
 
 (
@@ -68,7 +91,7 @@ _RESPONSE_ARRIVAL = int(Happening.RESPONSE_ARRIVAL)
 _TIMEOUT = int(Happening.TIMEOUT)
 _REQUEST_ARRIVAL = int(Happening.REQUEST_ARRIVAL)
 _TICK = int(Happening.TICK)
-_DELIVERED, _LOST = int(Status.DELIVERED), int(Status.LOST)
+_LOST = int(Status.LOST)
 
 
 @jit
@@ -93,32 +116,32 @@ def fetch(
     API's.
     """
     n = len(fetched)
-    phase_s, started_s, newest_s, retry_after_s = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
+    phase_s, started_s, sent_s = np.zeros(n), np.zeros(n), np.zeros(n)
     interval_s = np.full(n, pull.adaptive.first_interval_s)
+    newest_s, retry_after_s = np.zeros(n), np.zeros(n)
     wake, polls, cursor = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
     etag_poll = np.full(n, NO_POLL)
     said, page_first, page_end = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
     found, connected, seen_connected = np.zeros(n, np.bool_), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-    pollers = Pollers(
-        borrowed(phase_s), borrowed(started_s), borrowed(interval_s), borrowed(newest_s),
-        borrowed(retry_after_s), borrowed(wake), borrowed(polls), borrowed(cursor), borrowed(etag_poll),
-        borrowed(said), borrowed(page_first), borrowed(page_end), borrowed(found), borrowed(connected),
-        borrowed(seen_connected),
-    )  # fmt: skip
+    times, keys = np.empty(n), np.empty(n, np.int64)
     free, (starts, ring) = idle_servers(pull.api_workers), empty_queue()
     window, used = np.full(n, -1), np.zeros(n, np.int64)
     _run(
         borrowed_world(world), borrowed_pull(pull),
         Rows(borrowed(rows.created), rows.stride, borrowed(rows.counts)),
-        Api(borrowed(free), borrowed(ring), borrowed(window), borrowed(used)), borrowed(starts), pollers,
-        Tried(borrowed(first_attempt), borrowed(attempts)),
-        borrowed(fetched), borrowed(opens_page), borrowed(page_poll), borrowed(status), borrowed(counts),
-        borrowed(integrals), borrowed(series),
+        Pollers(
+            borrowed(phase_s), borrowed(started_s), borrowed(sent_s), borrowed(interval_s),
+            borrowed(newest_s), borrowed(retry_after_s), borrowed(wake), borrowed(polls), borrowed(cursor),
+            borrowed(etag_poll), borrowed(said), borrowed(page_first), borrowed(page_end), borrowed(found),
+            borrowed(connected), borrowed(seen_connected),
+        ),
+        borrowed(times), borrowed(keys), borrowed(free), borrowed(starts), borrowed(ring), borrowed(window),
+        borrowed(used), borrowed(fetched), borrowed(opens_page), borrowed(page_poll), borrowed(first_attempt),
+        borrowed(attempts), borrowed(status), borrowed(counts), borrowed(integrals), borrowed(series),
     )  # fmt: skip
-    hold(phase_s, started_s, interval_s, newest_s, retry_after_s)
-    hold(wake, polls, cursor, etag_poll, said, page_first, page_end)
-    hold(found, connected, seen_connected)
-    hold(free, starts, ring, window, used)
+    hold(phase_s, started_s, sent_s, interval_s, newest_s, retry_after_s, wake, polls, cursor, etag_poll)
+    hold(said, page_first, page_end, found, connected, seen_connected)
+    hold(times, keys, free, starts, ring, window, used)
 
 
 @jit
@@ -126,106 +149,182 @@ def _run(
     world: World,
     pull: Pull,
     rows: Rows,
-    api: Api,
-    starts: NDArray[np.float64],
     pollers: Pollers,
-    tried: Tried,
+    times: NDArray[np.float64],
+    keys: NDArray[np.int64],
+    free: NDArray[np.float64],
+    starts: NDArray[np.float64],
+    ring: NDArray[np.int64],
+    window: NDArray[np.int64],
+    used: NDArray[np.int64],
     fetched: NDArray[np.float64],
     opens_page: NDArray[np.bool_],
     page_poll: NDArray[np.int64],
+    first_attempt: NDArray[np.float64],
+    attempts: NDArray[np.int32],
     status: NDArray[np.int8],
     counts: NDArray[np.int64],
     integrals: NDArray[np.float64],
     series: NDArray[np.int64],
 ) -> None:
+    """The world of all pollers. Each has one happening on the agenda, which its next one replaces.
+
+    A request that arrives when its poller has given up is nobody's next happening: such are on a heap of
+    their own, with the cursor they ask from and when they were sent.
+    """
+    p = pollers
+    window_start_s, window_end_s = world.window_start_s, world.window_end_s
+    # Most servers never fail, and looking into outages takes a while: five arrays to hand over.
+    receiver_fails, api_fails = len(world.outages.start_s) > 0, len(pull.api_outages.start_s) > 0
     subscribers = len(fetched)
-    heap = [(0.0, 0, 0, 0, 0, 0.0) for _ in range(0)]
+    too_late = [(0.0, 0, 0, 0.0) for _ in range(0)]
     outstanding, last_change_s = 0, 0.0
     for s in range(subscribers):
-        heappush(heap, (wake_first(world, pull, pollers, s), _TICK, s, 0, 0, 0.0))
+        p.phase_s[s] = first_wake(pull.schedule, world.seed, s)
+        start_s = tick_at(pull.schedule, p.phase_s[s], world.seed, s, 0)
+        agenda.add(times, keys, s, start_s, pack_poll(_TICK, s, 0))
 
-    while len(heap) > 0 and heap[0][0] < world.world_end_s:
-        now, kind, s, number, sent_cursor, sent_s = heappop(heap)
-        counted = in_window(world, now)
+    while True:
+        is_late = len(too_late) > 0 and (
+            too_late[0][0] < times[0] or (too_late[0][0] == times[0] and too_late[0][1] < keys[0])
+        )
+        now = too_late[0][0] if is_late else times[0]
+        if now >= world.world_end_s:
+            break
+        if is_late:
+            _, key, cursor, sent_s = heappop(too_late)
+            kind, s, poll = unpack_poll(key)
+        else:
+            kind, s, poll = unpack_poll(keys[0])
+            cursor, sent_s = p.cursor[s], p.sent_s[s]
+        counted = window_start_s <= now < window_end_s
         asks = False
         if kind in (_RESPONSE_ARRIVAL, _TIMEOUT):
-            in_use = outstanding * overlap(last_change_s, now, world.window_start_s, world.window_end_s)
+            in_use = outstanding * overlap(last_change_s, now, window_start_s, window_end_s)
             integrals[IN_USE] += in_use
             last_change_s = now
             outstanding -= 1
 
         if kind == _TICK:
-            pollers.started_s[s] = now
-            pollers.retry_after_s[s] = 0.0
-            pollers.found[s] = False
-            asks = outage_at(world.outages, s, now) == UP
+            p.started_s[s] = now
+            p.retry_after_s[s] = 0.0
+            p.found[s] = False
+            p.said[s] = NOTHING
+            asks = not receiver_fails or outage_at(world.outages, s, now) == UP
 
         elif kind == _REQUEST_ARRIVAL:
-            starts = with_room(starts, api.ring)
-            conditional = pull.conditional and number > pollers.etag_poll[s]
-            said, first, end, leaves, queued = respond(
-                world, pull, rows, api, starts, tried, s, number, sent_cursor, conditional, sent_s, now,
-                integrals,
-            )  # fmt: skip
-            if counted:
-                counts[PROVIDER_QUEUE_MAX] = max(counts[PROVIDER_QUEUE_MAX], queued)
-            if in_window(world, leaves):
-                _count_answer(world, pull, said, end - first, counts)
-            deadline = sent_s + pull.timeout_s
-            if now < deadline:
-                transit_s = sample(world.one_way, world.seed, Stream.POLL_RESPONSE_TRANSIT, s, number)
-                back = leaves + transit_s
-                comes_back = uniform(world.seed, Stream.POLL_RESPONSE_LOSS, s, number) >= world.response_loss
-                if said != NOTHING and comes_back and back <= deadline:
-                    pollers.said[s], pollers.page_first[s], pollers.page_end[s] = said, first, end
-                    if said == REJECTED:
-                        pollers.retry_after_s[s] = window_retry_after(now, pull.rate_limit_per_s)
-                    heappush(heap, (back, _RESPONSE_ARRIVAL, s, number, 0, 0.0))
+            first, end = cursor, cursor
+            leaves = now
+            conditional = pull.conditional and poll > p.etag_poll[s]
+            door = outage_at(pull.api_outages, 0, now) if api_fails else UP
+            if door != UP:
+                said = NOTHING if door == BLACK_HOLE else REFUSED if door == REFUSE else ERROR
+            else:
+                is_free = False
+                if conditional and pull.not_modified_free:
+                    new_first, new_end = page(pull.feed, rows, s, cursor, pull.page_size, now)
+                    is_free = new_first == new_end
+                if over_limit(pull.rate_limit, pull.rate_limit_per_s, window, used, s, now, is_free):
+                    said = REJECTED
                 else:
-                    heappush(heap, (deadline, _TIMEOUT, s, number, 0, 0.0))
+                    waiting = waiting_now(starts, ring, now)
+                    service_s = sample(pull.api_service, world.seed, Stream.API_SERVICE, s, poll)
+                    if api_fails:
+                        service_s = slowdown_at(pull.api_outages, 0, max(now, free[0])) * service_s
+                    starts = with_room(starts, ring)
+                    start, leaves = serve(
+                        free, starts, ring, now, service_s, window_start_s, window_end_s, integrals
+                    )
+                    if counted:
+                        counts[PROVIDER_QUEUE_MAX] = max(counts[PROVIDER_QUEUE_MAX], waiting + (start > now))
+                    said, snapshot_s = OK, start
+                    if pull.way == LONG:
+                        said, leaves = hold_answer(
+                            pull.feed, rows, pull.holding, s, cursor, pull.page_size, now, leaves
+                        )
+                        snapshot_s = leaves
+                    if said == OK and snapshot_s < world.world_end_s:
+                        first, end = page(pull.feed, rows, s, cursor, pull.page_size, snapshot_s)
+                        for event in range(first, end):
+                            attempts[s, event] += 1
+                            if not first_attempt[s, event] <= sent_s:
+                                first_attempt[s, event] = sent_s
+                    if conditional and first == end:
+                        said = NOT_MODIFIED
+            if window_start_s <= leaves < window_end_s:
+                counts[REJECTED_REQUESTS] += said == REJECTED
+                counts[ERRORS] += said in (REFUSED, ERROR, GATEWAY_TIMEOUT)
+                if said == NOT_MODIFIED:
+                    counts[RESPONSE_BYTES] += pull.not_modified_bytes
+                elif said not in (NOTHING, REFUSED):
+                    counts[RESPONSE_BYTES] += (
+                        world.response_header_bytes + (end - first) * world.payload_bytes
+                    )
+            if is_late:
+                continue
+            deadline = sent_s + pull.timeout_s
+            back = leaves + sample(world.one_way, world.seed, Stream.POLL_RESPONSE_TRANSIT, s, poll)
+            comes_back = uniform(world.seed, Stream.POLL_RESPONSE_LOSS, s, poll) >= world.response_loss
+            if said != NOTHING and comes_back and back <= deadline:
+                p.said[s], p.page_first[s], p.page_end[s] = said, first, end
+                if said == REJECTED:
+                    p.retry_after_s[s] = window_retry_after(now, pull.rate_limit_per_s)
+                agenda.replace_first(times, keys, subscribers, back, pack_poll(_RESPONSE_ARRIVAL, s, poll))
+            else:
+                agenda.replace_first(times, keys, subscribers, deadline, pack_poll(_TIMEOUT, s, poll))
             continue
 
         elif kind == _TIMEOUT:
             counts[TIMEOUTS] += counted
-            pollers.said[s] = NOTHING
-            pollers.connected[s] = False
+            p.said[s] = NOTHING
+            p.connected[s] = False
 
         else:
-            said = pollers.said[s]
-            pollers.connected[s] = said != REFUSED and world.keep_alive
-            if went_well(said):
-                first, end = pollers.page_first[s], pollers.page_end[s]
+            p.connected[s] = p.said[s] != REFUSED and world.keep_alive
+            if went_well(p.said[s]):
+                first, end = p.page_first[s], p.page_end[s]
                 counts[EMPTY_RESPONSES] += counted and first == end
-                counts[NOT_MODIFIED_RESPONSES] += counted and said == NOT_MODIFIED
-                for event in range(pollers.cursor[s], first):
+                counts[NOT_MODIFIED_RESPONSES] += counted and p.said[s] == NOT_MODIFIED
+                for event in range(cursor, first):
                     status[s, event] = _LOST
-                pollers.cursor[s] = end
-                pollers.etag_poll[s] = min(pollers.etag_poll[s], number)
+                p.cursor[s] = end
+                p.etag_poll[s] = min(p.etag_poll[s], poll)
                 for event in range(first, end):
                     fetched[s, event] = now
                     opens_page[s, event] = event == first
-                    page_poll[s, event] = number
+                    page_poll[s, event] = poll
                 if first < end:
-                    pollers.found[s] = True
-                    pollers.newest_s[s] = created_at(rows, s, end - 1)
-                full = end - first == pull.page_size
-                asks = full and pull.way != LONG and outage_at(world.outages, s, now) == UP
+                    p.found[s] = True
+                    p.newest_s[s] = created_at(rows, s, end - 1)
+                full = end - first == pull.page_size and pull.way != LONG
+                asks = full and not (receiver_fails and outage_at(world.outages, s, now) != UP)
 
         if not asks:
-            start_s = wake_again(world, pull, pollers, s, now, kind == _TICK)
-            heappush(heap, (start_s, _TICK, s, pollers.wake[s], 0, 0.0))
+            answered = went_well(p.said[s])
+            if answered and pull.way == ADAPTIVE:
+                p.interval_s[s] = adaptive_interval(
+                    pull.adaptive, p.interval_s[s], p.found[s], now - p.newest_s[s]
+                )
+            start_s, p.wake[s] = wake_again(
+                pull.way, pull.schedule, pull.holding, world.seed, s, p.wake[s], p.phase_s[s], p.started_s[s],
+                p.interval_s[s], now, answered, p.retry_after_s[s],
+            )  # fmt: skip
+            if kind == _TICK and pull.way == LONG:
+                start_s = up_from(world.outages, s, now)
+            agenda.replace_first(times, keys, subscribers, start_s, pack_poll(_TICK, s, 0))
             continue
 
-        poll = pollers.polls[s]
-        pollers.polls[s] += 1
+        poll = p.polls[s]
+        p.polls[s] += 1
+        p.sent_s[s] = now
         setting_up_s, sent_bytes = 0.0, world.request_header_bytes
-        if not pollers.connected[s]:
+        if not p.connected[s]:
             counts[OPENED] += counted
             setting_up_s = setup_delay(world, Stream.POLL_SETUP_TRANSIT, s, poll)
             sent_bytes += world.setup_bytes
-        pollers.connected[s] = True
-        pollers.seen_connected[s] |= counted
-        in_use = outstanding * overlap(last_change_s, now, world.window_start_s, world.window_end_s)
+        p.connected[s] = True
+        p.seen_connected[s] |= counted
+        in_use = outstanding * overlap(last_change_s, now, window_start_s, window_end_s)
         integrals[IN_USE] += in_use
         last_change_s = now
         outstanding += 1
@@ -237,94 +336,17 @@ def _run(
         if uniform(world.seed, Stream.POLL_REQUEST_LOSS, s, poll) >= world.request_loss:
             transit_s = sample(world.one_way, world.seed, Stream.POLL_REQUEST_TRANSIT, s, poll)
             arrival = now + (setting_up_s + transit_s)
-            heappush(heap, (arrival, _REQUEST_ARRIVAL, s, poll, pollers.cursor[s], now))
+            if arrival >= deadline:
+                heappush(too_late, (arrival, pack_poll(_REQUEST_ARRIVAL, s, poll), p.cursor[s], now))
         if arrival >= deadline:
-            heappush(heap, (deadline, _TIMEOUT, s, poll, 0, 0.0))
+            agenda.replace_first(times, keys, subscribers, deadline, pack_poll(_TIMEOUT, s, poll))
+        else:
+            agenda.replace_first(times, keys, subscribers, arrival, pack_poll(_REQUEST_ARRIVAL, s, poll))
 
-    in_use = outstanding * overlap(
-        last_change_s, world.window_end_s, world.window_start_s, world.window_end_s
-    )
+    in_use = outstanding * overlap(last_change_s, window_end_s, window_start_s, window_end_s)
     integrals[IN_USE] += in_use
     for s in range(subscribers):
         gone = oldest(pull.feed, rows, s, world.world_end_s)
-        for event in range(pollers.cursor[s], gone):
+        for event in range(p.cursor[s], gone):
             status[s, event] = _LOST
-    counts[PEAK] = np.count_nonzero(pollers.seen_connected)
-
-
-@jit
-def _count_answer(world: World, pull: Pull, said: int, carried: int, counts: NDArray[np.int64]) -> None:
-    """Count an answer that leaves within the window."""
-    if said == NOTHING:
-        return
-    counts[REJECTED_REQUESTS] += said == REJECTED
-    counts[ERRORS] += said in (REFUSED, ERROR, GATEWAY_TIMEOUT)
-    if said == NOT_MODIFIED:
-        counts[RESPONSE_BYTES] += pull.not_modified_bytes
-    elif said != REFUSED:
-        counts[RESPONSE_BYTES] += world.response_header_bytes + carried * world.payload_bytes
-
-
-@jit
-def take_in(
-    world: World,
-    subscriber: int,
-    fetched: NDArray[np.float64],
-    opens_page: NDArray[np.bool_],
-    visible: NDArray[np.float64],
-    copies: NDArray[np.int32],
-    status: NDArray[np.int8],
-    counts: NDArray[np.int64],
-    integrals: NDArray[np.float64],
-) -> None:
-    """Serve what one poller fetched; fills arrays of shape (n_events,). `integrals` are the receiver's."""
-    free = idle_servers(world.receiver_workers)
-    starts, ring = empty_queue()
-    _serve_pages(
-        borrowed_world(world), subscriber, borrowed(fetched), borrowed(opens_page), borrowed(visible),
-        borrowed(copies), borrowed(status), borrowed(counts), borrowed(integrals), borrowed(free),
-        borrowed(starts), borrowed(ring),
-    )  # fmt: skip
-    hold(free, starts, ring)
-
-
-@jit
-def _serve_pages(
-    world: World,
-    subscriber: int,
-    fetched: NDArray[np.float64],
-    opens_page: NDArray[np.bool_],
-    visible: NDArray[np.float64],
-    copies: NDArray[np.int32],
-    status: NDArray[np.int8],
-    counts: NDArray[np.int64],
-    integrals: NDArray[np.float64],
-    free: NDArray[np.float64],
-    starts: NDArray[np.float64],
-    ring: NDArray[np.int64],
-) -> None:
-    idle, waiting = 0, 0
-    for event in range(len(fetched)):
-        now = fetched[event]
-        if np.isnan(now):
-            continue
-        if opens_page[event]:
-            # The events of one response join before any of them can end, even if service takes no time.
-            idle, waiting = idle_now(free, now), waiting_now(starts, ring, now)
-        if idle > 0:
-            idle -= 1
-        else:
-            waiting += 1
-        if in_window(world, now):
-            counts[RECEIVER_QUEUE_MAX] = max(counts[RECEIVER_QUEUE_MAX], waiting)
-        copies[event] = 1
-        entity = delivery_entity(subscriber, event)
-        slowdown = slowdown_at(world.outages, subscriber, max(now, free[0]))
-        service_s = slowdown * sample(world.receiver_service, world.seed, Stream.SERVICE, entity, 0)
-        starts = with_room(starts, ring)
-        _, end = serve(
-            free, starts, ring, now, service_s, world.window_start_s, world.window_end_s, integrals
-        )
-        if end < world.world_end_s:
-            visible[event] = end
-            status[event] = _DELIVERED
+    counts[PEAK] = np.count_nonzero(p.seen_connected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sim.audience import Audience
-from sim.kernels import parameters, pull
+from sim.kernels import intake, parameters, pull
 from sim.kernels.feed import compile_rows
 from sim.launch.counting import counters, no_integrals
 from sim.records import Deliveries, Replication, Via, empty_series
@@ -47,7 +47,7 @@ def _pull(scenario: Scenario, audience: Audience, seed: int, poller: parameters.
     )  # fmt: skip
     for s, n in enumerate(audience.count):
         at_one = no_integrals()
-        pull.take_in(
+        intake.take_in(
             world, s, fetched[s, :n], opens_page[s, :n], d.visible[s, :n], d.copies[s, :n], d.status[s, :n],
             counts, at_one,
         )  # fmt: skip

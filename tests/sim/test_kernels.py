@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush, heapreplace
 
 import numpy as np
 from hypothesis import given
@@ -37,6 +37,37 @@ def test_a_key_holds_all_it_is_about(kind: int, event: int, attempt: int, code: 
 def test_keys_are_ordered_as_happenings_are(happenings: list[tuple[int, int, int]]) -> None:
     by_key = sorted(happenings, key=lambda happening: agenda.pack(*happening, 0))
     assert by_key == sorted(happenings)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 6), st.integers(0, 2**23 - 1), st.integers(0, 2**33 - 1)),
+        min_size=2,
+        unique=True,
+    )
+)
+def test_pollers_keys_hold_all_they_are_about_in_its_order(happenings: list[tuple[int, int, int]]) -> None:
+    assert [agenda.unpack_poll(agenda.pack_poll(*happening)) for happening in happenings] == happenings
+    assert sorted(happenings, key=lambda happening: agenda.pack_poll(*happening)) == sorted(happenings)
+
+
+@given(
+    st.lists(st.tuples(times_s, st.integers(0, 2**62)), min_size=1, max_size=40),
+    st.lists(st.tuples(times_s, st.integers(0, 2**62)), max_size=200),
+)
+def test_replacing_the_soonest_keeps_the_agenda_a_heap(
+    first: list[tuple[float, int]], steps: list[tuple[float, int]]
+) -> None:
+    size = len(first)
+    times, keys = np.empty(size), np.empty(size, dtype=np.int64)
+    for place, step in enumerate(first):
+        agenda.add(times, keys, place, *step)
+    reference = sorted(first)
+    heapify(reference)
+    for step in steps:
+        assert (times[0], keys[0]) == heapreplace(reference, step)
+        agenda.replace_first(times, keys, size, *step)
+    assert sorted(zip(times, keys, strict=True)) == sorted(reference)
 
 
 @given(st.lists(st.one_of(st.none(), st.tuples(times_s, st.integers(0, 2**62))), max_size=400))

@@ -262,7 +262,18 @@ def test_simulate_gives_mechanisms_the_same_world_and_replications_and_seeds_ano
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_without_events_nothing_is_delivered(mechanism: str, engine: Engine) -> None:
-    """Every 10 s of 100 a poller asks all the same; a webhook sender does nothing."""
+    """Every 10 s of 100 a poller asks all the same; a webhook sender does nothing.
+
+    A consumer fetches each half second, 200 times, and commits at 5, 10, …, 95; a queue's only waits.
+    """
     run = run_once(small_world(), mechanism, np.empty(0), 1, engine)
     assert visible(run) == []
-    assert run.counters.requests == {"webhook": 0, "polling": 10}[mechanism]
+    assert (
+        run.counters.requests
+        == {
+            "webhook": 0,
+            "polling": 10,
+            "broker_push": 0,
+            "broker_pull": 219,
+        }[mechanism]
+    )

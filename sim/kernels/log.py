@@ -123,8 +123,9 @@ def consume_log(
     series: NDArray[np.int64],
 ) -> None:
     """Let one consumer work its log off; `log` and `stored_s` are its records, the rest are by event."""
+    own = Rebalances(borrowed(rebalances.at_s), borrowed(rebalances.first), rebalances.pause_s)
     _run(
-        borrowed_world(world), group, rebalances, subscriber, consumer, borrowed(log), borrowed(stored_s),
+        borrowed_world(world), group, own, subscriber, consumer, borrowed(log), borrowed(stored_s),
         borrowed(first_attempt), borrowed(visible), borrowed(attempts), borrowed(copies), borrowed(status),
         borrowed(gave_up), borrowed(counts), borrowed(integrals), borrowed(series),
     )  # fmt: skip
@@ -149,33 +150,33 @@ def _run(
     integrals: NDArray[np.float64],
     series: NDArray[np.int64],
 ) -> None:
-    """One consumer's life. It has been well since `well_since_s`, and its next fetch is due at `due_s`."""
+    """One consumer's life: its next fetch is due at `due_s`, and it will go down at `down_s`."""
     entity = delivery_entity(subscriber, consumer)
-    position, committed, fetches = 0, 0, 0
-    well_since_s, due_s, done_s, committed_s = 0.0, 0.0, 0.0, 0.0
+    position, committed, fetches, rebalances_seen = 0, 0, 0, 0
+    due_s, done_s, committed_s = 0.0, 0.0, 0.0
+    down_s = next_down(world.outages, subscriber, 0.0)
     is_connected, was_seen = False, False
 
-    while True:
-        down_s = next_down(world.outages, subscriber, well_since_s)
-        if min(down_s, due_s) >= world.world_end_s:
-            break
+    while min(down_s, due_s) < world.world_end_s:
         if down_s <= due_s:
             position = committed
             due_s = rejoined_at(world.outages, subscriber, down_s, rebalances.pause_s, done_s)
-            well_since_s = committed_s = due_s
+            down_s = next_down(world.outages, subscriber, due_s)
+            committed_s = due_s
+            rebalances_seen = rebalances_by(rebalances, subscriber, due_s)
             is_connected = False
             continue
-        seen = rebalances_by(rebalances, subscriber, well_since_s)
-        ready_s = put_off(rebalances, subscriber, due_s)
-        if rebalances_by(rebalances, subscriber, due_s) > seen:
+        begun = rebalances_by(rebalances, subscriber, due_s)
+        if begun > rebalances_seen:
+            rebalances_seen = begun
             committed, committed_s = position, due_s
             _commit(world, due_s, counts, series)
+        ready_s = put_off(rebalances, subscriber, due_s)
         if ready_s > due_s:
-            well_since_s, due_s = due_s, ready_s
+            due_s = ready_s
             continue
 
-        sent_s = well_since_s = due_s
-        down_s = next_down(world.outages, subscriber, sent_s)
+        sent_s = due_s
         if sent_s - committed_s >= group.commit_interval_s:
             committed, committed_s = position, sent_s
             _commit(world, sent_s, counts, series)
@@ -228,7 +229,7 @@ def _run(
 
     counts[PEAK] += was_seen
     resumes_at = position
-    if next_down(world.outages, subscriber, well_since_s) < world.world_end_s:
+    if down_s < world.world_end_s:
         resumes_at = committed
     for place in range(len(log)):
         event = log[place]

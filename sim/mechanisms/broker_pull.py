@@ -79,8 +79,6 @@ _Steps = Generator[simpy.Event, object, None]
 class Consumer:
     """One consumer of one subscriber's group, and the log of its partitions.
 
-    It has been well since `_well_since_s`: an outage later than that is one it has yet to notice.
-
     Attributes:
         server: the one worker, and the batch before it.
         was_seen: whether it fetched within the window.
@@ -118,49 +116,55 @@ class Consumer:
         self._position = 0
         self._committed = 0
         self._committed_s = 0.0
-        self._well_since_s = 0.0
+        self._down_s = next_down(world.receiver_outages, subscriber, 0.0)
+        self._rebalances_seen = 0
         self._fetches = 0
         self._fetch_sent_s: float | None = None
         self._is_connected = False
 
     def consume_for_ever(self) -> _Steps:
         """Fetch, work the batch off, fetch; through outages and rebalances."""
-        world, s = self._world, self._subscriber
+        world = self._world
         due_s = done_s = 0.0
         while True:
-            down_s = next_down(self._outages, s, self._well_since_s)
-            if down_s <= due_s:
-                yield self._at(max(down_s, world.now), Happening.CONNECTION_LOST)
-                due_s = self._go_down(down_s, done_s)
+            if self._down_s <= due_s:
+                yield self._at(max(self._down_s, world.now), Happening.CONNECTION_LOST)
+                due_s = self._go_down(done_s)
                 continue
             yield self._at(due_s, Happening.TICK)
-            if self._rebalances_seen_by(due_s) > self._rebalances_seen_by(self._well_since_s):
-                self._tell("its partitions are revoked")
-                self._commit()
-            ready_s = put_off(self._rebalances, s, due_s)
-            self._well_since_s = world.now
+            self._notice_rebalances()
+            ready_s = put_off(self._rebalances, self._subscriber, due_s)
             if ready_s > due_s:
                 self._tell("waits for the group to rebalance")
                 due_s = ready_s
                 continue
             end = yield from self._fetch()
             if end is None:
-                due_s, done_s = world.now, self._well_since_s
+                due_s = world.now
                 continue
-            yield from self._work_off(self._position, end)
-            due_s = done_s = world.now
-            if end == self._position:
-                due_s = world.now + self._spec.idle_s
-            self._position = end
+            batch, self._position = self._log[self._position : end], end
+            yield from self._work_off(batch)
+            done_s = world.now
+            due_s = done_s if batch else done_s + self._spec.idle_s
 
-    def _go_down(self, down_s: float, done_s: float) -> float:
+    def _go_down(self, done_s: float) -> float:
         """Forget what was not committed; returns when the consumer has rejoined its group."""
+        s, pause_s = self._subscriber, self._spec.rebalance_s
         self._tell("goes down, and will start again from record {}", self._committed)
         self._position = self._committed
         self._is_connected = False
-        joined_s = rejoined_at(self._outages, self._subscriber, down_s, self._spec.rebalance_s, done_s)
-        self._well_since_s = self._committed_s = joined_s
+        joined_s = rejoined_at(self._outages, s, self._down_s, pause_s, done_s)
+        self._down_s = next_down(self._outages, s, joined_s)
+        self._committed_s = joined_s
+        self._rebalances_seen = rebalances_by(self._rebalances, s, joined_s)
         return joined_s
+
+    def _notice_rebalances(self) -> None:
+        begun = rebalances_by(self._rebalances, self._subscriber, self._world.now)
+        if begun > self._rebalances_seen:
+            self._rebalances_seen = begun
+            self._tell("has its partitions revoked")
+            self._commit()
 
     def _commit(self) -> None:
         self._world.count_request(self._network.request_header_bytes)
@@ -183,19 +187,19 @@ class Consumer:
         self.was_seen |= world.in_window
         self._tell("fetches from record {}", self._position)
         self._fetch_sent_s = world.now
-        down_s = next_down(self._outages, self._subscriber, world.now)
         answer = world.event()
-        world.process(self._travel(fetch, setting_up_s, down_s, answer))
-        if down_s < world.scenario.world_end_s:
-            yield answer | self._at(down_s, Happening.CONNECTION_LOST)
+        world.process(self._travel(fetch, setting_up_s, answer))
+        if self._down_s < world.scenario.world_end_s:
+            yield answer | self._at(self._down_s, Happening.CONNECTION_LOST)
         else:
             yield answer
         self._fetch_is_over()
         return cast(int, answer.value) if answer.triggered else None
 
-    def _travel(self, fetch: int, setting_up_s: float, down_s: float, answer: simpy.Event) -> _Steps:
+    def _travel(self, fetch: int, setting_up_s: float, answer: simpy.Event) -> _Steps:
         """The fetch's way to the broker, its wait there, and the records' way back."""
         world, spec, position, sent_s = self._world, self._spec, self._position, self._world.now
+        down_s = self._down_s
         transit_s = setting_up_s + self._transit(Stream.POLL_REQUEST_TRANSIT, fetch)
         yield self._at(world.now + transit_s, Happening.REQUEST_ARRIVAL)
         yield self._at(
@@ -215,20 +219,18 @@ class Consumer:
         world, deliveries, s = self._world, self._world.deliveries, self._subscriber
         world.count(
             response_bytes=self._network.response_header_bytes + len(events) * self._record_bytes,
-            redeliveries=sum(deliveries.attempts[s, event] > 0 for event in events),
+            redeliveries=sum(int(deliveries.attempts[s, event]) > 0 for event in events),
         )
         for event in events:
             deliveries.attempts[s, event] += 1
             deliveries.first_attempt[s, event] = np.fmin(deliveries.first_attempt[s, event], sent_s)
 
-    def _work_off(self, first: int, end: int) -> _Steps:
+    def _work_off(self, events: list[int]) -> _Steps:
         """Accept a batch and serve its records one after another."""
-        count = end - first
-        self._tell("receives {} record{}", count, "" if count == 1 else "s")
-        if count == 0:
+        self._tell("receives {} record{}", len(events), "" if len(events) == 1 else "s")
+        if not events:
             self._world.count(empty_responses=1)
             return
-        events = self._log[first:end]
         self._gave_up.difference_update(events)
         self._world.deliveries.copies[self._subscriber, events] += 1
         records = [self._world.process(self._serve(event)) for event in events]
@@ -271,9 +273,8 @@ class Consumer:
     def close(self) -> None:
         """When the world ends: what was given up, and will not be read again, is lost."""
         world, s = self._world, self._subscriber
-        resumes_at = self._position
-        if next_down(self._outages, s, self._well_since_s) < world.scenario.world_end_s:
-            resumes_at = self._committed
+        is_down = self._down_s < world.scenario.world_end_s
+        resumes_at = self._committed if is_down else self._position
         for event in self._gave_up.intersection(self._log[:resumes_at]):
             if world.deliveries.status[s, event] == Status.PENDING:
                 world.deliveries.status[s, event] = Status.LOST
@@ -285,9 +286,6 @@ class Consumer:
         window, sent_s = self._world.window, cast(float, self._fetch_sent_s)
         self.fetching_s += overlap(sent_s, self._world.now, window.start_s, window.end_s)
         self._fetch_sent_s = None
-
-    def _rebalances_seen_by(self, time_s: float) -> int:
-        return rebalances_by(self._rebalances, self._subscriber, time_s)
 
     def _at(self, time_s: float, kind: Happening) -> simpy.Event:
         return self._world.at(time_s, kind, self._subscriber, self._number)

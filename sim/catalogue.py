@@ -88,6 +88,20 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.launch.pull:long_polling",
         ("fetch", "take_in"),
     ),
+    "broker_push": Mechanism(
+        "a broker's queue pushes to its consumer",
+        Via.QUEUE,
+        "sim.mechanisms.broker_push:run_broker_push",
+        "sim.launch.broker:broker_push",
+        ("publish", "consume_queue"),
+    ),
+    "broker_pull": Mechanism(
+        "consumers fetch from a broker's log",
+        Via.LOG,
+        "sim.mechanisms.broker_pull:run_broker_pull",
+        "sim.launch.broker:broker_pull",
+        ("publish", "write_logs", "consume_log"),
+    ),
 }
 
 EVERY = "all"

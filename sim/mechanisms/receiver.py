@@ -53,14 +53,14 @@ class Receiver:
         """Whether an arrival would find every worker busy and no waiting place."""
         return self.servers.all_busy and self.servers.waiting >= self._queue_limit
 
-    def accept(self, event: int) -> simpy.Process:
-        """Take one copy in; the process ends when a worker has served it."""
+    def accept(self, event: int, *, fails: bool = False) -> simpy.Process:
+        """Take one copy in; the process ends when a worker has served it, or failed on it in the end."""
         copies = self._world.deliveries.copies[self._subscriber]
         copy = int(copies[event])
         copies[event] += 1
-        return self._world.process(self._serve(event, copy))
+        return self._world.process(self._serve(event, copy, fails))
 
-    def _serve(self, event: int, copy: int) -> Generator[simpy.Event, object, None]:
+    def _serve(self, event: int, copy: int, fails: bool) -> Generator[simpy.Event, object, None]:
         world = self._world
         entity = delivery_entity(self._subscriber, event)
         with self.servers.join() as turn:
@@ -70,7 +70,11 @@ class Receiver:
             service_s = slowdown * sample(self._service, world.seed, _SERVICE, entity, copy)
             yield world.at(world.now + service_s, Happening.SERVICE_END, self._subscriber, event, copy)
             self.servers.ended()
-        self._show(event)
+        if fails:
+            world.count(errors=1)
+            world.tell(self._subscriber, "the consumer fails on event {}", event)
+        else:
+            self._show(event)
 
     def _show(self, event: int) -> None:
         visible = self._world.deliveries.visible[self._subscriber]

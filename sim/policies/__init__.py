@@ -1,12 +1,33 @@
-"""The rules both engines call: retry delays, poll ticks, rate-limit windows, outages.
+"""The rules both engines call: retry delays, poll ticks, rate-limit windows, outages, brokers.
 
 Pure functions of numbers, compiled once, called one by one by the SimPy models and inlined into the
 kernels. A time is its cause plus one delay: one float64 addition, the same in both engines.
 """
 
 from sim.policies.adaptation import AdaptiveRule, adaptive_interval, compile_adaptive
+from sim.policies.brokers import (
+    Rebalances,
+    answered_at,
+    carried_until,
+    compile_rebalances,
+    partition_of,
+    put_off,
+    rebalances_by,
+    rejoined_at,
+    stored_at,
+)
 from sim.policies.connections import setup_s
 from sim.policies.holding import NO_HOLDING, HoldingRule, ask_again_after, compile_holding, shown_from
+from sim.policies.links import (
+    Link,
+    broker_notices,
+    client_notices,
+    compile_link,
+    connection_ends,
+    connects_at,
+    heartbeats_before,
+    heartbeats_within,
+)
 from sim.policies.outages import (
     BLACK_HOLE,
     ERROR,
@@ -61,33 +82,50 @@ __all__ = [
     "UP",
     "AdaptiveRule",
     "HoldingRule",
+    "Link",
     "Outages",
     "PollSchedule",
+    "Rebalances",
     "RetryPolicy",
     "adaptive_interval",
+    "answered_at",
     "api_outages",
     "ask_again_after",
     "bin_of",
+    "broker_notices",
+    "carried_until",
+    "client_notices",
     "compile_adaptive",
     "compile_holding",
+    "compile_link",
     "compile_rate_limit",
+    "compile_rebalances",
     "compile_reconnect",
     "compile_retention",
     "compile_retry",
     "compile_schedule",
+    "connection_ends",
+    "connects_at",
     "first_tick_from",
     "first_wake",
+    "heartbeats_before",
+    "heartbeats_within",
     "jitter",
     "next_down",
     "next_start",
     "outage_at",
     "overlap",
+    "partition_of",
+    "put_off",
+    "rebalances_by",
     "receiver_outages",
+    "rejoined_at",
     "retry_delay",
     "setup_s",
     "shown_from",
     "sleeping_schedule",
     "slowdown_at",
+    "stored_at",
     "tick_at",
     "up_from",
     "window_of",

@@ -269,7 +269,9 @@ class BrokerPull(Spec):
     records are there or `fetch_max_wait_s` is over, at most `max_records`), works the batch off one by one,
     and fetches again, after `idle_s` if the batch was empty. It commits when it fetches, at most every
     `commit_interval_s`; a consumer that was down starts again where it last committed. At the end of an
-    outage, and at random times `rebalance_every` apart, the group stops for `rebalance_s`.
+    outage, and at random times `rebalance_every` apart, the group stops for `rebalance_s`. A record the
+    consumer failed on is tried again at once, `max_deliveries` times in all, then dead-lettered (10: Spring
+    for Apache Kafka, DefaultErrorHandler).
     """
 
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
@@ -279,6 +281,7 @@ class BrokerPull(Spec):
     max_records: Count = 500
     idle_s: NonNegative = 0.0
     commit_interval_s: NonNegative = 5.0
+    max_deliveries: Attempts = 10
     rebalance_s: NonNegative = 3.0
     rebalance_every: DistributionSpec | None = None
     record_bytes: Bytes = 70

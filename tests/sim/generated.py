@@ -139,6 +139,44 @@ def _pulls(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def _brokers(draw: st.DrawFn) -> dict[str, Any]:
+    """The tables of both brokers: short-lived and silent connections, small batches, frequent rebalances."""
+    persist = st.sampled_from([0.0, 0.0, 0.25]).map(lambda mean_s: {"kind": "constant", "mean_s": mean_s})
+    push = {
+        "prefetch": draw(st.sampled_from([1, 2, 20])),
+        "persist": draw(st.one_of(persist, _durations(may_be_zero=True))),
+        "max_deliveries": draw(st.sampled_from([1, 2, 20])),
+        "silent": draw(st.booleans()),
+        "heartbeat_s": draw(st.sampled_from([0.25, 1.0, 1.3])),
+        "heartbeat_timeout_s": draw(st.sampled_from([0.25, 2.5])),
+        "reconnect": {
+            "kind": draw(st.sampled_from(["fixed", "exponential"])),
+            "base_s": draw(st.sampled_from([0.25, 1.0])),
+            "cap_s": draw(st.sampled_from([1.0, 60.0])),
+            "jitter": draw(st.sampled_from(["none", "full", "equal"])),
+        },
+    }
+    if draw(st.booleans()):
+        push["lifetime"] = draw(_spells)
+    waits = st.sampled_from([(0.5, 0.0), (0.0, 0.25), (0.0, 4.0), (3.0, 0.0), (0.25, 1.0)])
+    fetch_max_wait_s, idle_s = draw(waits)
+    pull = {
+        "partitions": draw(st.sampled_from([1, 2, 5])),
+        "persist": draw(st.one_of(persist, _durations(may_be_zero=True))),
+        "fetch_min": draw(st.sampled_from([1, 1, 3])),
+        "fetch_max_wait_s": fetch_max_wait_s,
+        "max_records": draw(st.sampled_from([1, 3, 500])),
+        "idle_s": idle_s,
+        "commit_interval_s": draw(st.sampled_from([0.0, 1.0, 5.0])),
+        "max_deliveries": draw(st.sampled_from([1, 2, 10])),
+        "rebalance_s": draw(st.sampled_from([0.0, 0.5, 3.0])),
+    }
+    if draw(st.booleans()):
+        pull["rebalance_every"] = draw(_spells)
+    return {"broker_push": push, "broker_pull": pull}
+
+
+@st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     """Any scenario the schema allows, small enough to run both engines in milliseconds."""
     duration_s = draw(st.sampled_from([5.0, 20.0, 60.0]))
@@ -195,6 +233,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
                 "queue_limit": draw(st.sampled_from([0, 1, 5, 1000])),
                 "retry_after_s": draw(st.sampled_from([0.0, 0.25, 2.0])),
                 "acknowledge": draw(st.sampled_from(["after_processing", "on_receipt"])),
+                "error_probability": draw(st.sampled_from([0.0, 0.0, 0.3, 1.0])),
             }
             | draw(_failures()),
             "provider_api": api,
@@ -205,4 +244,5 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             },
         }
         | draw(_pulls())
+        | draw(_brokers())
     )

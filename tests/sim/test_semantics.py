@@ -267,6 +267,7 @@ def test_without_events_nothing_is_delivered(mechanism: str, engine: Engine) -> 
     """Every 10 s of 100 a poller asks all the same; a webhook sender does nothing.
 
     An adaptive poller sleeps 5 s longer each time: 0, 15, 35, 60, 90. A long poll is held for 30 s.
+    A consumer fetches each half second, 200 times, and commits at 5, 10, …, 95; a queue's only waits.
     """
     run = run_once(small_world(), mechanism, np.empty(0), 1, engine)
     assert visible(run) == []
@@ -276,5 +277,7 @@ def test_without_events_nothing_is_delivered(mechanism: str, engine: Engine) -> 
         "conditional_polling": 10,
         "adaptive_polling": 5,
         "long_polling": 4,
+        "broker_push": 0,
+        "broker_pull": 219,
     }
     assert run.counters.requests == requests[mechanism]

@@ -88,6 +88,13 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.launch.pull:long_polling",
         ("fetch", "take_in"),
     ),
+    "streaming": Mechanism(
+        "the provider streams events over one lasting connection",
+        Via.STREAM,
+        "sim.mechanisms.streaming:run_streaming",
+        "sim.launch.session:streaming",
+        ("stream", "take_in"),
+    ),
     "broker_push": Mechanism(
         "a broker's queue pushes to its consumer",
         Via.QUEUE,

@@ -142,17 +142,26 @@ class Poller:
             sent_bytes += self._network.setup_bytes
         world.count_request(sent_bytes)
         request = Request(s, poll, self._cursor, self._has_etag, world.now)
-        world.tell(s, "GET events after {}{}", self._cursor, ", if modified" if self._has_etag else "")
+        world.tell(s, self._asked)
         answer = world.event()
         if self._draw(Stream.POLL_REQUEST_LOSS, poll) >= self._network.request_loss:
             world.process(self._travel(request, setting_up_s, answer))
         yield answer | world.at(world.now + self._timeout_s, Happening.TIMEOUT, s, poll)
         heard = cast(Answer, answer.value) if answer.triggered else None
-        self.connections.give_back(still_open=heard is not None and heard.status is not None)
+        self._hang_up(heard)
         if heard is None:
             world.count(timeouts=1)
         world.tell(s, _in_words(heard))
         return heard
+
+    @property
+    def _asked(self) -> str:
+        """The request in words."""
+        return f"GET events after {self._cursor}{', if modified' if self._has_etag else ''}"
+
+    def _hang_up(self, heard: Answer | None) -> None:
+        """The request is over: its connection is idle, or closed."""
+        self.connections.give_back(still_open=heard is not None and heard.status is not None)
 
     def _travel(self, request: Request, setting_up_s: float, heard: simpy.Event) -> _Steps:
         """The request's way to the API, what happens there, and the answer's way back."""

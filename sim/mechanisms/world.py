@@ -92,8 +92,12 @@ class World(Clock):
     def count(self, **increments: int) -> None:
         """Add to counters, if now is within the window."""
         if self.in_window:
-            for name, increment in increments.items():
-                setattr(self.counters, name, getattr(self.counters, name) + increment)
+            self.add(**increments)
+
+    def add(self, **increments: int) -> None:
+        """Add to counters what is known to fall within the window."""
+        for name, increment in increments.items():
+            setattr(self.counters, name, getattr(self.counters, name) + increment)
 
     def count_request(self, sent_bytes: int) -> None:
         """Count a request that is sent now."""

@@ -1,4 +1,4 @@
-"""A lasting connection between consumer and broker: when it ends, who notices when, and the way back."""
+"""A lasting connection, of a stream or to a broker: when it ends, who notices when, and the way back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from sim.policies.outages import Outages, next_down, up_from
 from sim.policies.retries import RetryPolicy, compile_reconnect, retry_delay
 from sim.policies.times import NEVER
 from sim.randomness import Stream, uniform
-from sim.scenario import BrokerPush, Network
+from sim.scenario import Network
+from sim.scenario.ways import Session
 
 
 class Link(NamedTuple):
@@ -26,16 +27,16 @@ class Link(NamedTuple):
     one_way: Distribution
 
 
-def compile_link(broker: BrokerPush, network: Network) -> Link:
+def compile_link(session: Session, network: Network) -> Link:
     """The numbers the functions below need."""
     one_way = compile_distribution(network.one_way)
     return Link(
-        is_mortal=broker.lifetime is not None,
-        lifetime=one_way if broker.lifetime is None else compile_distribution(broker.lifetime),
-        silent=broker.silent,
-        heartbeat_s=broker.heartbeat_s,
-        heartbeat_timeout_s=broker.heartbeat_timeout_s,
-        reconnect=compile_reconnect(broker.reconnect),
+        is_mortal=session.lifetime is not None,
+        lifetime=one_way if session.lifetime is None else compile_distribution(session.lifetime),
+        silent=session.silent,
+        heartbeat_s=session.heartbeat_s,
+        heartbeat_timeout_s=session.heartbeat_timeout_s,
+        reconnect=compile_reconnect(session.reconnect),
         one_way=one_way,
     )
 

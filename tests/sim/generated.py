@@ -138,6 +138,32 @@ def _pulls(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+_reconnects = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["fixed", "exponential"]),
+        "base_s": st.sampled_from([0.25, 1.0]),
+        "cap_s": st.sampled_from([1.0, 60.0]),
+        "jitter": st.sampled_from(["none", "full", "equal"]),
+    }
+)
+
+
+@st.composite
+def _streams(draw: st.DrawFn) -> dict[str, Any]:
+    """The table of streams: short-lived, silent or not, with replay or without."""
+    streaming = {
+        "silent": draw(st.booleans()),
+        "heartbeat_s": draw(st.sampled_from([0.25, 1.0, 1.3])),
+        "heartbeat_timeout_s": draw(st.sampled_from([0.25, 2.5])),
+        "reconnect": draw(_reconnects),
+        "replay": draw(st.booleans()),
+        "connect_timeout_s": draw(_grid_s),
+    }
+    if draw(st.booleans()):
+        streaming["lifetime"] = draw(_spells)
+    return {"streaming": streaming}
+
+
 @st.composite
 def _brokers(draw: st.DrawFn) -> dict[str, Any]:
     """The tables of both brokers: short-lived and silent connections, small batches, frequent rebalances."""
@@ -149,12 +175,7 @@ def _brokers(draw: st.DrawFn) -> dict[str, Any]:
         "silent": draw(st.booleans()),
         "heartbeat_s": draw(st.sampled_from([0.25, 1.0, 1.3])),
         "heartbeat_timeout_s": draw(st.sampled_from([0.25, 2.5])),
-        "reconnect": {
-            "kind": draw(st.sampled_from(["fixed", "exponential"])),
-            "base_s": draw(st.sampled_from([0.25, 1.0])),
-            "cap_s": draw(st.sampled_from([1.0, 60.0])),
-            "jitter": draw(st.sampled_from(["none", "full", "equal"])),
-        },
+        "reconnect": draw(_reconnects),
     }
     if draw(st.booleans()):
         push["lifetime"] = draw(_spells)
@@ -245,4 +266,5 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         }
         | draw(_pulls())
         | draw(_brokers())
+        | draw(_streams())
     )

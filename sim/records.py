@@ -76,7 +76,7 @@ class Counters:
         empty_responses: polls answered with nothing new.
         not_modified: of those, answered 304.
         rejected: answers 429 (rate limit) and 503 (full queue).
-        errors: refused connections and 5xx during outages.
+        errors: refused connections and 5xx, of outages or of an intermediary (504).
         timeouts: requests given up by the client.
         request_bytes: sent by clients: headers and payloads.
         response_bytes: sent by servers: headers and payloads.

@@ -212,6 +212,13 @@ def test_the_age_counts_from_creation_to_the_answer_and_follows_the_newest(engin
     assert poll_times(run) == [0, 2, 4, 8, 15]
 
 
+def test_the_newest_of_a_page_counts(engine: Engine) -> None:
+    """The whole age. 0: 2 s. 2: 2 s. 4: 4 s. 8 finds both; the newest's age is 2: 2 s. 10: 4 s. 14."""
+    run = ask(world(AGE, adaptive_polling={"share": 1.0}, run=seconds(15.0)), engine, [4.5, 6.0])
+    assert visible(run) == [8.0, 8.0]
+    assert poll_times(run) == [0, 2, 4, 8, 10, 14]
+
+
 def test_an_event_that_was_lost_unseen_is_not_known(engine: Engine) -> None:
     """Retention 1 s: 0, 2, 4, 6, 9, 13.5; event 10 is gone by then, so the age still counts from 0."""
     scenario = world(AGE, provider_api={"retention": {"seconds": 1.0}}, run=seconds(21.0))

@@ -122,6 +122,14 @@ def test_a_free_request_is_let_in_over_the_limit_and_one_that_finds_something_is
     assert counted(run, "requests", "rejected", "empty_responses", "not_modified") == [6, 1, 4, 3]
 
 
+def test_a_free_request_uses_no_quota(engine: Engine) -> None:
+    """Two a 100 s, a tick each 2 s. 0 uses one; 2 and 4 none; so one is left for 6, which finds event 5."""
+    scenario = limited(2, 100.0, free=True, polling={"interval_s": 2.0}, run={"duration_s": 8.0})
+    run = ask(scenario, engine, [5.0])
+    assert visible(run) == [6.0]
+    assert counted(run, "requests", "rejected", "not_modified") == [4, 0, 2]
+
+
 def test_what_is_found_at_arrival_decides_whether_it_is_free_and_at_service_what_it_says(
     engine: Engine,
 ) -> None:

@@ -242,6 +242,11 @@ def test_an_answer_that_leaves_as_its_service_and_the_patience_end_wins(engine: 
     assert counted(ask(scenario, engine, []), "errors", "empty_responses", "provider_busy_s") == [0, 1, 5.0]
 
 
+def test_a_504_at_the_instant_of_the_client_s_timeout_is_heard(engine: Engine) -> None:
+    run = ask(world(6.0, hold={"intermediary_timeout_s": 5.0, "timeout_s": 5.0}), engine, [])
+    assert counted(run, "errors", "timeouts", "connections_opened") == [1, 0, 1]
+
+
 def test_after_a_504_the_api_works_on_and_its_answer_goes_nowhere(engine: Engine) -> None:
     """One worker, 7 s each, patience 5.
 

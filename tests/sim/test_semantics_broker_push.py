@@ -135,9 +135,9 @@ def test_what_is_stored_at_one_instant_is_in_the_order_of_events(engine: Engine)
 
 
 def test_no_message_overtakes_another(engine: Engine) -> None:
-    """Event 0 is sent at 1 and takes 5 s; event 1, sent at 2 and a second under way, arrives behind it.
+    """Event 1 is stored at 1, sent at once, and arrives at 6; event 0 is stored at 5 and a second under way.
 
-    So it is served behind it as well, though its number would be first at that instant, were it 0's.
+    They arrive at one instant, the one sent first before the one of the lower number.
     """
     one_way = one_of(1.0, 5.0)
     seed = draws(
@@ -150,9 +150,8 @@ def test_no_message_overtakes_another(engine: Engine) -> None:
         },
     )
     scenario = small_world(network={"one_way": one_way}, receiver={"service": constant(1.0)})
-    # Event 1 is stored at 1 and arrives at 6; event 0 is stored at 5 and would arrive at 6 as well.
     assert visible(consume(scenario, engine, [0.0, 0.0], seed)) == [8.0, 7.0]
-    # Published half a second earlier it would arrive at 5.5.
+    # Event 1 half a second later arrives at 6.5; event 0 would be there at 6, and waits behind it.
     assert visible(consume(scenario, engine, [0.0, 0.5], seed)) == [8.5, 7.5]
 
 
@@ -165,9 +164,7 @@ def test_no_acknowledgement_overtakes_another(engine: Engine) -> None:
         | {(Stream.MESSAGE_TRANSIT, event, 1): 1.0 for event in range(3)}
         | {(Stream.ACK_TRANSIT, 0, 1): 5.0, (Stream.ACK_TRANSIT, 1, 1): 1.0},
     )
-    scenario = small_world(
-        network={"one_way": one_way}, broker_push={"prefetch": 2}, receiver={"workers": 2}
-    )
+    scenario = small_world(network={"one_way": one_way}, broker_push={"prefetch": 2}, receiver={"workers": 2})
     run = consume(scenario, engine, [0.0, 0.0, 0.0], seed)
     assert first_attempts(run) == [1.0, 1.0, 7.0]
 
@@ -178,7 +175,7 @@ def test_no_acknowledgement_overtakes_another(engine: Engine) -> None:
 def test_what_the_consumer_fails_on_is_redelivered_before_what_waits(engine: Engine) -> None:
     """A second each way and one of service, one slot; both events are stored at 1.
 
-    Event 0 arrives at 2, fails at 3, is back at 4, arrives at 5, is visible at 6; its ack frees the slot at 7.
+    Event 0 arrives at 2, fails at 3, is back at 4, comes at 5, is visible at 6; its ack frees the slot at 7.
     """
     scenario = small_world(
         network=A_SECOND_AWAY,

@@ -72,11 +72,12 @@ class Counters:
     """What a mechanism did within the window; None where a measurement cannot know.
 
     Attributes:
-        requests: requests sent: POSTs, or polls.
+        requests: requests sent: POSTs, or polls; with a broker publishes, fetches and commits.
         empty_responses: polls answered with nothing new.
         not_modified: of those, answered 304.
         rejected: answers 429 (rate limit) and 503 (full queue).
-        errors: refused connections and 5xx, of outages or of an intermediary (504).
+        errors: refused connections, a receiver's own 4xx and 5xx, an API's 5xx or an intermediary's 504; failures
+            of a broker's consumer on a message.
         timeouts: requests given up by the client.
         request_bytes: sent by clients: headers and payloads.
         response_bytes: sent by servers: headers and payloads.

@@ -1,7 +1,7 @@
 """First in, first out: what travels on a connection, or waits for a worker, as (value, key) in two arrays.
 
-The arrays are a ring whose length is a power of two; `head` and `tail` only ever grow, and count what went
-out and came in.
+The arrays are a ring whose length is a power of two. Who uses it counts what came in (`tail`) and went out
+(`head`); number n of all that ever came in lies at n & (length - 1).
 """
 
 from __future__ import annotations
@@ -21,19 +21,14 @@ def empty_fifo() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 @jit
-def place_of(values: NDArray[np.float64], count: int) -> int:
-    """Where number `count` of all that ever came in lies."""
-    return count & (len(values) - 1)
-
-
-@jit
 def roomier(
     values: NDArray[np.float64], keys: NDArray[np.int64], head: int, tail: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The same ring with twice the places."""
-    more_values = np.empty(2 * len(values), dtype=np.float64)
-    more_keys = np.empty(2 * len(keys), dtype=np.int64)
-    for count in range(head, tail):
-        old, new = place_of(values, count), place_of(more_values, count)
+    places = len(values)
+    more_values = np.empty(2 * places, dtype=np.float64)
+    more_keys = np.empty(2 * places, dtype=np.int64)
+    for number in range(head, tail):
+        old, new = number & (places - 1), number & (2 * places - 1)
         more_values[new], more_keys[new] = values[old], keys[old]
     return more_values, more_keys

@@ -19,7 +19,7 @@ from sim.happenings import Happening
 from sim.kernels import agenda
 from sim.kernels.agenda import pack, unpack
 from sim.kernels.borrowed import borrowed, hold
-from sim.kernels.fifo import empty_fifo, place_of, roomier
+from sim.kernels.fifo import empty_fifo, roomier
 from sim.kernels.parameters import World, borrowed_world, in_window, setup_delay
 from sim.kernels.servers import BUSY, IN_USE, WAITING
 from sim.policies import (
@@ -240,6 +240,7 @@ def _run(
     n_stored, n_sent, n_out, n_put_back, n_busy = 0, 0, 0, 0, 0
     message_head, message_tail, answer_head, answer_tail, waiting_head, waiting_tail = 0, 0, 0, 0, 0, 0
     message_last_s, answer_last_s, waiting_since_s = 0.0, 0.0, 0.0
+    message_mask, answer_mask, waiting_mask = len(messages) - 1, len(answers) - 1, len(waiting) - 1
     is_up, is_thought_up, opened_s = False, False, 0.0
     lost_s, noticed_s, client_noticed_s = NEVER, NEVER, NEVER
     session, up_s = _connect(world, link, subscriber, 0, 0, 0.0, counts)
@@ -248,14 +249,14 @@ def _run(
         now, kind = lost_s, _LOST
         if n_busy > 0 and ends_s[0] < now:
             now, kind = ends_s[0], _SERVICE_END
-        if answer_head < answer_tail and answer_s[place_of(answer_s, answer_head)] < now:
-            now, kind = answer_s[place_of(answer_s, answer_head)], _ACK_ARRIVAL
+        if answer_head < answer_tail and answer_s[answer_head & answer_mask] < now:
+            now, kind = answer_s[answer_head & answer_mask], _ACK_ARRIVAL
         if noticed_s < now:
             now, kind = noticed_s, _NOTICED
         if n_stored < n_events and stored_s[order[n_stored]] < now:
             now, kind = stored_s[order[n_stored]], _STORED
-        if message_head < message_tail and message_s[place_of(message_s, message_head)] < now:
-            now, kind = message_s[place_of(message_s, message_head)], _ARRIVAL
+        if message_head < message_tail and message_s[message_head & message_mask] < now:
+            now, kind = message_s[message_head & message_mask], _ARRIVAL
         if up_s < now:
             now, kind = up_s, _UP
         if not now < world.world_end_s:
@@ -268,7 +269,7 @@ def _run(
             n_stored += 1
 
         elif kind == _ARRIVAL:
-            place = place_of(message_s, message_head)
+            place = message_head & message_mask
             message_head += 1
             key = messages[place]
             _, event, _, _ = unpack(key)
@@ -282,9 +283,10 @@ def _run(
                     waiting_since_s, now, world.window_start_s, world.window_end_s
                 )
                 waiting_since_s = now
-                if in_queue == len(work_s):
+                if in_queue > waiting_mask:
                     work_s, waiting = roomier(work_s, waiting, waiting_head, waiting_tail)
-                place = place_of(work_s, waiting_tail)
+                    waiting_mask = len(waiting) - 1
+                place = waiting_tail & waiting_mask
                 work_s[place], waiting[place] = takes_s, key
                 waiting_tail += 1
                 if counted:
@@ -298,7 +300,7 @@ def _run(
                     waiting_since_s, now, world.window_start_s, world.window_end_s
                 )
                 waiting_since_s = now
-                place = place_of(work_s, waiting_head)
+                place = waiting_head & waiting_mask
                 takes_s, key = work_s[place], waiting[place]
                 waiting_head += 1
                 starts = True
@@ -315,15 +317,16 @@ def _run(
                 counts[REQUEST_BYTES] += counted * broker.frame_bytes
                 transit_s = sample(world.one_way, world.seed, Stream.ACK_TRANSIT, entity, number)
                 answer_last_s = max(answer_last_s, now + transit_s)
-                if answer_tail - answer_head == len(answer_s):
+                if answer_tail - answer_head > answer_mask:
                     answer_s, answers = roomier(answer_s, answers, answer_head, answer_tail)
-                place = place_of(answer_s, answer_tail)
+                    answer_mask = len(answers) - 1
+                place = answer_tail & answer_mask
                 answer_s[place] = answer_last_s
                 answers[place] = pack(_SERVICE_END, event, number, code)
                 answer_tail += 1
 
         elif kind == _ACK_ARRIVAL:
-            _, event, _, code = unpack(answers[place_of(answer_s, answer_head)])
+            _, event, _, code = unpack(answers[answer_head & answer_mask])
             answer_head += 1
             n_out -= 1
             place = place_in_out[event]
@@ -395,9 +398,10 @@ def _run(
                 entity = delivery_entity(subscriber, event)
                 transit_s = sample(world.one_way, world.seed, Stream.MESSAGE_TRANSIT, entity, number)
                 message_last_s = max(message_last_s, now + transit_s)
-                if message_tail - message_head == len(message_s):
+                if message_tail - message_head > message_mask:
                     message_s, messages = roomier(message_s, messages, message_head, message_tail)
-                place = place_of(message_s, message_tail)
+                    message_mask = len(messages) - 1
+                place = message_tail & message_mask
                 message_s[place] = message_last_s
                 messages[place] = pack(_SERVICE_END, event, number, _ACKNOWLEDGED)
                 message_tail += 1
@@ -413,9 +417,9 @@ def _run(
         elif gone[event]:
             status[event] = _STATUS_LOST
     for count in range(message_head, message_tail):
-        _still_alive(status, messages[place_of(message_s, count)])
+        _still_alive(status, messages[count & message_mask])
     for count in range(waiting_head, waiting_tail):
-        _still_alive(status, waiting[place_of(work_s, count)])
+        _still_alive(status, waiting[count & waiting_mask])
     for count in range(n_busy):
         _still_alive(status, ends[count])
 

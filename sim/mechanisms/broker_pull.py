@@ -121,6 +121,7 @@ class Consumer:
         self._fetches = 0
         self._fetch_sent_s: float | None = None
         self._is_connected = False
+        self._found_nothing = False
 
     def consume_for_ever(self) -> _Steps:
         """Fetch, work the batch off, fetch; through outages and rebalances."""
@@ -152,7 +153,7 @@ class Consumer:
         s, pause_s = self._subscriber, self._spec.rebalance_s
         self._tell("goes down, and will start again from record {}", self._committed)
         self._position = self._committed
-        self._is_connected = False
+        self._is_connected = self._found_nothing = False
         joined_s = rejoined_at(self._outages, s, self._down_s, pause_s, done_s)
         self._down_s = next_down(self._outages, s, joined_s)
         self._committed_s = joined_s
@@ -168,8 +169,9 @@ class Consumer:
 
     def _commit(self) -> None:
         self._world.count_request(self._network.request_header_bytes)
+        if self._position > self._committed:
+            self._tell("commits: all before record {} is done", self._position)
         self._committed, self._committed_s = self._position, self._world.now
-        self._tell("commits: all before record {} is done", self._position)
 
     def _fetch(self) -> Generator[simpy.Event, object, int | None]:
         """One fetch; returns the end of the batch it brought, None if the consumer goes down meanwhile."""
@@ -185,7 +187,8 @@ class Consumer:
             sent_bytes += self._network.setup_bytes
         world.count_request(sent_bytes)
         self.was_seen |= world.in_window
-        self._tell("fetches from record {}", self._position)
+        if not self._found_nothing:
+            self._tell("fetches from record {}", self._position)
         self._fetch_sent_s = world.now
         answer = world.event()
         world.process(self._travel(fetch, setting_up_s, answer))
@@ -227,10 +230,14 @@ class Consumer:
 
     def _work_off(self, events: list[int]) -> _Steps:
         """Accept a batch and serve its records one after another."""
-        self._tell("receives {} record{}", len(events), "" if len(events) == 1 else "s")
         if not events:
             self._world.count(empty_responses=1)
+            if not self._found_nothing:
+                self._tell("finds nothing, and goes on asking")
+            self._found_nothing = True
             return
+        self._found_nothing = False
+        self._tell("receives {} record{}", len(events), "" if len(events) == 1 else "s")
         self._gave_up.difference_update(events)
         self._world.deliveries.copies[self._subscriber, events] += 1
         records = [self._world.process(self._serve(event)) for event in events]

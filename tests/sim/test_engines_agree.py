@@ -71,3 +71,33 @@ def test_pages_that_arrive_at_one_instant_are_taken_in_one_after_another() -> No
         }
     )
     assert_engines_agree(scenario, "polling", 0)
+
+
+@pytest.mark.parametrize("acknowledge", ["after_processing", "on_receipt"])
+@pytest.mark.parametrize("mechanism", ["broker_push", "broker_pull"])
+def test_long_queues_and_many_messages_under_way(mechanism: str, acknowledge: str) -> None:
+    """What generated worlds are too small for: hundreds of messages out, waiting, answered and put back."""
+    scenario = scenario_from(
+        {
+            "name": "crowded",
+            "workload": {"kind": "batch", "rate_per_s": 40.0, "batch_mean": 300.0},
+            "network": {"one_way": {"kind": "exponential", "mean_s": 2.0}},
+            "broker_push": {"prefetch": 500, "lifetime": {"kind": "exponential", "mean_s": 8.0}},
+            "broker_pull": {"rebalance_every": {"kind": "exponential", "mean_s": 8.0}},
+            "receiver": {
+                "workers": 3,
+                "service": {"kind": "exponential", "mean_s": 0.05},
+                "acknowledge": acknowledge,
+                "error_probability": 0.1,
+                "random_outages": {
+                    "up": {"kind": "exponential", "mean_s": 20.0},
+                    "down": {"kind": "exponential", "mean_s": 1.0},
+                },
+            },
+            "run": {"duration_s": 60.0, "drain_s": 30.0},
+        }
+    )
+    assert_engines_agree(scenario, mechanism, 5)
+    redelivered = run_once(scenario, mechanism, event_times(scenario, 5), 5).counters.redeliveries
+    assert redelivered is not None
+    assert redelivered > 200 or (mechanism == "broker_push" and acknowledge == "on_receipt")

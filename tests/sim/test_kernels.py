@@ -1,7 +1,8 @@
-"""Protects the kernels' shared pieces, each against the obvious slow way: the agenda and the queue."""
+"""Protects the kernels' shared pieces, each against the obvious slow way: agenda, queue, fifo."""
 
 from __future__ import annotations
 
+from collections import deque
 from heapq import heapify, heappop, heappush, heapreplace
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.kernels import agenda
+from sim.kernels.fifo import empty_fifo, roomier
 from sim.kernels.servers import (
     BUSY,
     WAITING,
@@ -116,3 +118,24 @@ def test_the_queue_is_first_come_first_served(
 
     np.testing.assert_allclose(integrals[WAITING], sum(within(a, b) for a, b, _ in spans), atol=1e-9)
     np.testing.assert_allclose(integrals[BUSY], sum(within(b, c) for _, b, c in spans), atol=1e-9)
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 2**62)), max_size=600))
+def test_first_in_is_first_out_of_a_ring_that_grows(steps: list[int | None]) -> None:
+    """None takes one out; the reference is the standard library's deque."""
+    values, keys = empty_fifo()
+    head = tail = 0
+    reference: deque[int] = deque()
+    for step in steps + [7] * 200:
+        if step is not None:
+            if tail - head == len(keys):
+                values, keys = roomier(values, keys, head, tail)
+            values[tail & (len(keys) - 1)] = keys[tail & (len(keys) - 1)] = step
+            tail += 1
+            reference.append(step)
+        elif reference:
+            place = head & (len(keys) - 1)
+            head += 1
+            assert (keys[place], values[place]) == (reference[0], float(reference.popleft()))
+    assert tail - head == len(reference)
+    assert [int(keys[number & (len(keys) - 1)]) for number in range(head, tail)] == list(reference)

@@ -6,6 +6,8 @@ import pytest
 
 from sim.errors import InputError
 from sim.narration import narrate
+from sim.policies import partition_of
+from sim.randomness import replication_seed
 from sim.scenario import Scenario, scenario_from
 
 
@@ -67,3 +69,53 @@ def test_empty_polls_are_counted_not_repeated() -> None:
 def test_a_story_needs_events(events: int) -> None:
     with pytest.raises(InputError, match=f"events must be at least 1, got {events}"):
         narrate(story_scenario(), "webhook", events)
+
+
+def brokered_scenario(**receiver: object) -> Scenario:
+    document = story_scenario().model_dump()
+    document["receiver"] |= receiver
+    document["broker_push"] |= {"persist": {"kind": "constant", "mean_s": 0.0}}
+    document["broker_push"]["reconnect"] |= {"base_s": 2.0, "jitter": "none"}
+    document["broker_pull"] |= {"persist": {"kind": "constant", "mean_s": 0.0}, "rebalance_s": 2.0}
+    document["run"]["duration_s"] = 20.0
+    return scenario_from(document)
+
+
+def test_a_queue_s_connection_drops_under_a_message() -> None:
+    scenario = brokered_scenario(outages=[{"start_s": 1.25, "duration_s": 1.0}])
+    assert [(line.time_s, line.text) for line in narrate(scenario, "broker_push", 1)] == [
+        (0.0, "event 0 is created"),
+        (0.0, "the consumer is connected"),
+        (0.5, "the broker sends event 0, delivery 1"),
+        (1.25, "the connection is lost"),
+        (1.25, "event 0 is put back in the queue"),
+        (1.5, "event 0 is visible"),
+        (3.75, "the consumer is connected"),
+        (3.75, "the broker sends event 0, delivery 2"),
+        (4.75, "a duplicate of event 0 was served for nothing"),
+        (5.25, "event 0 is acknowledged"),
+    ]
+
+
+def test_a_log_is_read_again_from_the_last_commit() -> None:
+    scenario = brokered_scenario(outages=[{"start_s": 4.25, "duration_s": 1.0}])
+    assert [(line.time_s, line.text) for line in narrate(scenario, "broker_pull", 1)] == [
+        (0.0, "event 0 is created"),
+        (0.0, "consumer 0 fetches from record 0"),
+        (0.5, f"the broker stores event 0 in partition {partition_of_the_event(scenario)}"),
+        (1.0, "consumer 0 receives 1 record"),
+        (1.5, "event 0 is visible"),
+        (1.5, "consumer 0 fetches from record 1"),
+        (3.0, "consumer 0 finds nothing, and goes on asking"),
+        (4.25, "consumer 0 goes down, and will start again from record 0"),
+        (7.25, "consumer 0 fetches from record 0"),
+        (8.25, "consumer 0 receives 1 record"),
+        (8.75, "a duplicate of event 0 was served for nothing"),
+        (8.75, "consumer 0 fetches from record 1"),
+        (10.25, "consumer 0 finds nothing, and goes on asking"),
+        (13.25, "consumer 0 commits: all before record 1 is done"),
+    ]
+
+
+def partition_of_the_event(scenario: Scenario) -> int:
+    return partition_of(scenario.broker_pull.partitions, replication_seed(1, 0), 0, 0)

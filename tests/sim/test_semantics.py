@@ -47,6 +47,11 @@ _PLAIN: dict[str, dict[str, Any]] = {
     "network": {"one_way": constant(0.0), "request_header_bytes": 600, "response_header_bytes": 300},
     "webhook": {"timeout_s": 1000.0, "retry": {"kind": "none"}},
     "polling": {"interval_s": 10.0, "timeout_s": 1000.0, "phase": "synchronised"},
+    "broker_push": {
+        "persist": constant(0.0),
+        "reconnect": {"kind": "fixed", "base_s": 1.0, "jitter": "none"},
+    },
+    "broker_pull": {"partitions": 1, "persist": constant(0.0)},
     "receiver": {"workers": 1, "service": constant(0.0)},
     "provider_api": {"workers": 1, "service": constant(0.0)},
     "run": {"duration_s": 100.0},

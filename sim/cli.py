@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sim.studies.cli import studies
+
 if TYPE_CHECKING:
     from sim.engine import Outcome
     from sim.scenario import Scenario
@@ -24,6 +26,7 @@ trace = typer.Typer(
 )
 app.add_typer(scenarios, name="scenarios")
 app.add_typer(trace, name="trace")
+app.command()(studies)
 
 MAX_RECORDS_KEPT = 2_000_000
 

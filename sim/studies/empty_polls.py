@@ -16,8 +16,9 @@ than that polls were 66 times as frequent as events. Vogels's shares say more: b
 contradict Poisson posts. Twenty per cent of empty weeks means bursts and silences; on-off posts with an
 index of dispersion of 3 (the variance of the posts in a long span is three times their number) make that
 many. But bursts cannot explain the other end: a poll every half hour at 3.5 posts a week is empty in 98.96 %
-of the cases at least, whatever the arrivals. Readers that answer to "90 %" must have been sent what they
-already had: he counts "not changed" answers, and a reader that does not ask conditionally never gets one.
+of the cases at least, whatever the arrivals. Either those readers were sent what they already had (he counts
+"not changed" answers, and a reader that does not ask conditionally never gets one), or the feed changed more
+often than he posted.
 
 **What differs.** Vogels read his graph "about"; we take that as ± 5 points. "Very short" is taken to be half
 an hour, and the share over all readers, whose mix of intervals is not published, is held against one poll an
@@ -117,7 +118,7 @@ def judge(empty: dict[str, tuple[float, ...]]) -> Results:
         (
             "Whatever the arrivals, at least 1 − λT of the polls are empty: the share at short intervals "
             "tells the rate, only long intervals tell Poisson from bursts.",
-            "Vogels counts 304 answers; a reader that does not ask conditionally gets none, which would "
+            "Vogels counts 304 answers; a reader that does not ask conditionally gets none, which may "
             "explain fewer than 99 % at short intervals.",
             "The dispersion of 3 was chosen to meet the 20 %; it is an explanation, not a test.",
         ),

@@ -40,9 +40,9 @@ def contention(results: Results) -> Figure:
     time_s = {rule: float(curve["completion_s"].iloc[-1]) for rule, curve in curves.items()}
     figure, (work, time) = _panels(
         f"Jitter is what makes backing off work: with it {crowd} clients need "
-        f"{calls['exponential'] / calls['full']:.1f} times fewer calls, and {duration(time_s['full'])} "
+        f"{calls['exponential'] / calls['full']:.1f} times fewer calls, {duration(time_s['full'])} "
         f"instead of {duration(time_s['exponential'])}",
-        1, 2, 96,
+        1, 2, 108,
     )  # fmt: skip
     for rule, (_, colour, dash) in _RULES.items():
         curve = curves[rule]
@@ -90,14 +90,14 @@ def storm(results: Results) -> Figure:
         axes.set_ylabel(f"a second,\n{rate} queries/s asked")
         axes.set_ylim(-15, 640)
         axes.set_xlim(0, 450)
-        _name(axes, "requests", 120, smooth["requests_per_s"][120] + 38, _VERMILION)
-        _name(axes, "answered in time", 120, smooth["in_time_per_s"][120] + 38, _BLUE)
+        _name(axes, "requests", 78, smooth["requests_per_s"][78] - 38, _VERMILION)
+        _name(axes, "answered in time", 78, smooth["in_time_per_s"][78] + 38, _BLUE)
         axes.annotate(
             "capacity", (446, 300), xytext=(0, 3), textcoords="offset points", ha="right", va="bottom",
             color=_INK, fontsize=8.5,
         )  # fmt: skip
     panels[0].annotate("stall", (58, 600), ha="right", va="center", color=_INK, fontsize=9)
-    panels[-1].set_xlabel("time, s")
+    panels[-1].set_xlabel(f"time, s (means of {len(results.finding('storm').values)} runs)")
     return figure
 
 

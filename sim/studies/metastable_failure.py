@@ -28,13 +28,13 @@ while everything times out is λ(1 + m); where that exceeds μ, the queue cannot
 all the time with queries nobody waits for. So the threshold is μ/(1 + m): 300, 150, 100 a second for m = 0,
 1, 2.
 
-**What we add.** How long recovery takes below the threshold: the stall of D seconds leaves a backlog of λ(D
-+ (D − 1)), a second's worth less for retries; it shrinks by μ − 2λ a second until it is worth less than the
-timeout. What gets the system out: a queue so short that whatever is accepted is answered in time, or no
-retries. What does not: backing off with jitter. A caller that is open-loop (others ask, whether or not they
-are answered) sends as many retries later as it would have sent at once; see M. Brooker, "What is Backoff
-For?", 2022, https://brooker.co.za/blog/2022/08/11/backoff.html. And a weaker trigger, queries lost for good
-during the 10 s, leaves it to chance: the paper calls this trigger intensity.
+**What we add.** How long recovery takes below the threshold: a stall of D seconds leaves λD queries and,
+after the first second, as many retries; this backlog shrinks by μ − 2λ a second until it is worth less than
+the timeout. What gets the system out: a queue so short that whatever is accepted is answered in time, or no
+retries. What does not: backing off with jitter. Where the callers are open-loop (others ask, whether or not
+they are answered) as many retries come later as would have come at once; see M. Brooker, "What is Backoff
+For?", Marc's Blog, 2022. And a weaker trigger, queries lost for good during the 10 s, leaves it to chance:
+the paper calls this trigger intensity.
 
 **What differs.** Queries are Poisson and the paper's are not said to be; its limit of 20 retries a second is
 a budget over all queries, which `webhook.retry` cannot state: no retries at all stand in for it.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.catalogue import EVERY, MECHANISMS, named
+from sim.studies.cli import studies
 
 if TYPE_CHECKING:
     from sim.engine import Outcome
@@ -26,6 +27,7 @@ trace = typer.Typer(
 )
 app.add_typer(scenarios, name="scenarios")
 app.add_typer(trace, name="trace")
+app.command()(studies)
 
 MAX_RECORDS_KEPT = 2_000_000
 FEW_MECHANISMS = 4

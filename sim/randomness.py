@@ -72,6 +72,7 @@ class Stream(IntEnum):
     PERSIST = 40
     PARTITION = 41
     REBALANCE = 42
+    CONTENTION_HOP = 43
 
 
 @jit

@@ -37,8 +37,8 @@ RECEIVER = (
     Feature("receiver.random_outages", lambda s: s.receiver.random_outages is not None),
     Feature("receiver.discipline", lambda s: s.receiver.discipline != "fcfs"),
 )
+ERRORS = (Feature("receiver.error_probability", lambda s: s.receiver.error_probability > 0),)
 ENDPOINT = (
-    Feature("receiver.error_probability", lambda s: s.receiver.error_probability > 0),
     Feature("receiver.signature_tolerance_s", lambda s: s.receiver.signature_tolerance_s is not None),
     Feature("webhook.disabling", lambda s: s.webhook.disabling is not None),
     Feature("webhook.redelivery", lambda s: s.webhook.redelivery is not None),
@@ -52,7 +52,7 @@ API = (
 )
 CONTENT = (Feature("workload.content", lambda s: s.workload.content == "last_value"),)
 
-PUSHING = (*LOSS, *SETUP, *INTEREST, *RECEIVER, *ENDPOINT)
+PUSHING = (*LOSS, *SETUP, *INTEREST, *RECEIVER, *ERRORS, *ENDPOINT)
 """All that bears on webhooks."""
 
 ASKING = (*LOSS, *SETUP, *INTEREST, *RECEIVER, *API, *CONTENT)

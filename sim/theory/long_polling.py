@@ -52,7 +52,10 @@ class LongPoll:
 
     @property
     def latency_mean_s(self) -> float:
-        """The transit and the wait, d + g²/(2E[C]): only an event in the gap waits, g/2 on average, and λg of λE[C] events are."""
+        """The transit and the wait, d + g²/(2E[C]).
+
+        Of a cycle's λE[C] events only the λg of the gap wait, g/2 on average.
+        """
         return self.one_way_s + self.gap_s**2 / (2 * self.cycle_mean_s)
 
     @property

@@ -115,7 +115,7 @@ def _last_value_values(scenario: Scenario) -> dict[str, float]:
 
 
 def _zero_wait_values(scenario: Scenario) -> dict[str, float]:
-    """With transit d a sample is shown S + d after it was taken, and the next taken d after that and a wait."""
+    """With transit d a sample is shown S + d after it is taken; the next is taken d after that and a wait."""
     transit_s, service = constant_s(scenario.network.one_way), scenario.provider_api.service
     wait_s = scenario.polling.interval_s + 2 * transit_s
     update_age_s = _update_age_mean_s(scenario) + transit_s

@@ -272,7 +272,7 @@ CASES: dict[str, Case] = {
     "M/M/16 at 87.5 % with transit": Case(
         queued(16, 14.0, 1000.0, **{"network.one_way": constant(1.25)}), "webhook",
         {"latency_mean_s": 1.25 + 1.254241},
-        # One long congestion makes many latencies of a run exceed it: over runs, the shares' skewness is -3.5.
+        # Much of what exceeds it comes from few runs with a long congestion: the shares' skewness is -3.5.
         skewed=frozenset({"latency_p99_s"}),
     ),
     "M/D/1": Case(

@@ -370,22 +370,6 @@ def test_periodic_sampling_with_a_constant_delay():
     assert theory.in_order_peak_aoi_mean_s(10.0, 0.5) == 10.5
 
 
-@pytest.mark.parametrize(
-    ("expected", "simulated"),
-    [
-        (theory.blocking_aoi_mean_s(0.5, 1.0), lambda created, service: blocked(created, service)),
-        (theory.preemptive_aoi_mean_s(0.5, 1.0), lambda created, service: preempted(created, service)),
-    ],
-)
-def test_dropping_updates_by_an_independent_simulation(expected, simulated):
-    draw = np.random.default_rng(11)
-    created = np.cumsum(draw.exponential(2.0, 200_000))
-    shown, made = simulated(created, draw.exponential(1.0, len(created)))
-    gaps = np.diff(shown)
-    age_s2 = gaps * (shown[:-1] - made[:-1]) + gaps**2 / 2
-    assert age_s2.sum() / gaps.sum() == pytest.approx(expected, rel=0.01)
-
-
 def blocked(created, service):
     shown, made, free_s = [], [], 0.0
     for created_s, service_s in zip(created, service, strict=True):
@@ -399,6 +383,22 @@ def blocked(created, service):
 def preempted(created, service):
     served = created[:-1] + service[:-1] <= created[1:]
     return (created[:-1] + service[:-1])[served], created[:-1][served]
+
+
+@pytest.mark.parametrize(
+    ("expected", "simulated"),
+    [
+        (theory.blocking_aoi_mean_s(0.5, 1.0), blocked),
+        (theory.preemptive_aoi_mean_s(0.5, 1.0), preempted),
+    ],
+)
+def test_dropping_updates_by_an_independent_simulation(expected, simulated):
+    draw = np.random.default_rng(11)
+    created = np.cumsum(draw.exponential(2.0, 200_000))
+    shown, made = simulated(created, draw.exponential(1.0, len(created)))
+    gaps = np.diff(shown)
+    age_s2 = gaps * (shown[:-1] - made[:-1]) + gaps**2 / 2
+    assert age_s2.sum() / gaps.sum() == pytest.approx(expected, rel=0.01)
 
 
 # --- sessions, costs, herds ---------------------------------------------------------------------------------

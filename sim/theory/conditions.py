@@ -87,6 +87,11 @@ def constant_s(distribution: DistributionSpec) -> float:
     return distribution.mean_s if isinstance(distribution, Constant) else math.nan
 
 
+def second_moment_s2(distribution: DistributionSpec) -> float:
+    """E[S²] of a duration, from its mean and coefficient of variation."""
+    return distribution.mean_s**2 * (1 + distribution.cv**2)
+
+
 def rate_per_s(scenario: Scenario) -> float:
     """λ; only for workloads that state one."""
     workload = scenario.workload
@@ -106,18 +111,36 @@ POISSON = Condition(
     lambda s: isinstance(s.workload, PoissonWorkload),
     lambda s: s.workload.kind,
 )
+PERIODIC = Condition(
+    "workload.kind is periodic, at a random phase",
+    lambda s: isinstance(s.workload, PeriodicWorkload) and s.workload.phase == "random",
+    lambda s: s.workload.kind,
+)
+POISSON_OR_PERIODIC = Condition(
+    "workload.kind is poisson or periodic",
+    lambda s: isinstance(s.workload, PoissonWorkload | PeriodicWorkload),
+    lambda s: s.workload.kind,
+)
 CONSTANT_TRANSIT = Condition(
     "network.one_way is constant",
     lambda s: isinstance(s.network.one_way, Constant),
     lambda s: s.network.one_way.kind,
 )
-NO_LOSS = Condition(
-    "network.request_loss and response_loss are 0",
-    lambda s: s.network.request_loss == 0 and s.network.response_loss == 0,
-    lambda s: f"{s.network.request_loss} and {s.network.response_loss}",
+NO_TRANSIT = Condition(
+    "network.one_way is constant 0",
+    lambda s: constant_s(s.network.one_way) == 0,
+    lambda s: f"{s.network.one_way.kind}, mean {s.network.one_way.mean_s:g} s",
 )
-NO_OUTAGES = Condition(
-    "receiver.outages is empty",
-    lambda s: not s.receiver.outages,
-    lambda s: f"{len(s.receiver.outages)} of them",
+NO_SERVICE = Condition(
+    "receiver.service is constant 0, so that nothing queues",
+    lambda s: constant_s(s.receiver.service) == 0,
+    lambda s: f"{s.receiver.service.kind}, mean {s.receiver.service.mean_s:g} s",
+)
+ONE_WORKER = Condition(
+    "receiver.workers is 1", lambda s: s.receiver.workers == 1, lambda s: s.receiver.workers
+)
+LAST_VALUE = Condition(
+    "workload.content is last_value",
+    lambda s: s.workload.content == "last_value",
+    lambda s: s.workload.content,
 )

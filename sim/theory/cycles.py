@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cycle:
-    """The time between two looks at the feed: independent, identically distributed.
+    """The time between two looks at the feed: a stationary sequence, of which one C is described.
+
+    Means over time need nothing more (the inversion formula of Palm calculus: Baccelli & Brémaud, Elements of
+    Queueing Theory, 2nd ed. 2003); the cycles need not be independent of each other.
 
     Attributes:
         mean_s: E[C].
@@ -30,7 +33,8 @@ class Cycle:
         """P2: the mean time from an event to the next look, E[C²] / (2 E[C]).
 
         Conditions: events independent of the looks. It exceeds E[C]/2 because an event is likelier to
-        fall into a long cycle (the inspection paradox). Source: Cox, Renewal Theory, 1962, ch. 5.
+        fall into a long cycle (the inspection paradox). It is also the mean time since the last look.
+        Source: Cox, Renewal Theory, 1962, ch. 5.
         """
         return self.second_moment_s2 / (2 * self.mean_s)
 
@@ -47,10 +51,53 @@ class Cycle:
         """P4: the mean number of events a look finds, empty ones included: λ E[C] (any event process)."""
         return rate_per_s * self.mean_s
 
+    def seen_ratio(self, rate_per_s: float) -> float:
+        """P7: the share of a last value's updates that some look sees, (1 − E[exp(−λC)]) / (λ E[C]).
+
+        Conditions: Poisson updates, independent of the looks. A look that finds anything new sees one update,
+        the newest; of the λ E[C] in a cycle the others were overwritten. For C = T it is
+        (1 − exp(−λT))/(λT), for exponential C of mean T 1/(1 + λT). By PASTA (Wolff 1982) it is also the
+        probability of no update since the last look, so the freshness of a copy made at each look.
+        """
+        return (1 - self.laplace(rate_per_s)) / self.batch_mean(rate_per_s)
+
+
+def _uniform_laplace(x: float) -> float:
+    """E[exp(−xU)] for U on (0, 1): (1 − e^(−x))/x."""
+    return -math.expm1(-x) / x if x else 1.0
+
 
 def constant_cycle(cycle_s: float) -> Cycle:
     """A look every `cycle_s`: fixed-rate polls, or fixed-delay polls, where C = T + round trip."""
     return Cycle(cycle_s, cycle_s**2, lambda z: math.exp(-z * cycle_s))
+
+
+def jittered_cycle(interval_s: float, jitter_s: float) -> Cycle:
+    """Tick k at kT + J·U_k, U_k uniform and independent: C = T + J(U' − U), of a triangular density.
+
+    E[C] = T, E[C²] = T² + J²/6, and with x = zJ E[exp(−zC)] = e^(−zT) (1 − e^(−x))(e^x − 1)/x². With J = T
+    it is one look at a random time in each period. Conditions: J ≤ T; a poll is over before the next tick,
+    which for J = T needs a round trip of 0.
+    """
+    return Cycle(
+        interval_s,
+        interval_s**2 + jitter_s**2 / 6,
+        lambda z: (
+            math.exp(-z * interval_s) * _uniform_laplace(z * jitter_s) * _uniform_laplace(-z * jitter_s)
+        ),
+    )
+
+
+def delayed_cycle(delay_s: float, jitter_s: float) -> Cycle:
+    """A delay after each answer, counted with the round trip, and jitter beside it: C = D + J·U.
+
+    E[C] = D + J/2, E[C²] = D² + DJ + J²/3, E[exp(−zC)] = e^(−zD) (1 − e^(−zJ))/(zJ).
+    """
+    return Cycle(
+        delay_s + jitter_s / 2,
+        delay_s**2 + delay_s * jitter_s + jitter_s**2 / 3,
+        lambda z: math.exp(-z * delay_s) * _uniform_laplace(z * jitter_s),
+    )
 
 
 def exponential_cycle(interval_s: float, round_trip_s: float = 0.0) -> Cycle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sim.errors import ConditionsViolated, InputError
 from sim.scenario import Scenario
-from sim.theory import polling, webhook
+from sim.theory import polled_state, polling, receiver_queue, sessions, webhook
 from sim.theory.conditions import Prediction
 
 FORMULAS = (
@@ -12,9 +12,23 @@ FORMULAS = (
     polling.P2,
     polling.P3_P4,
     polling.P5,
-    webhook.M_M_C,
+    polled_state.P7,
+    polled_state.FRESHNESS,
+    polled_state.AGE_OF_INFORMATION,
+    polled_state.ZERO_WAIT,
+    webhook.PUSHED,
     webhook.OUTAGE,
     webhook.AT_LEAST_ONCE,
+    receiver_queue.M_M_C,
+    receiver_queue.M_G_1,
+    receiver_queue.M_D_C,
+    receiver_queue.D_M_1,
+    receiver_queue.M_M_C_K,
+    receiver_queue.AGE_OF_INFORMATION,
+    receiver_queue.PREEMPTIVE,
+    sessions.L1,
+    sessions.H1,
+    sessions.P6,
 )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 
 @dataclass(frozen=True)
@@ -110,3 +112,79 @@ class MMc:
         """
         gap = (math.sqrt(self.workers * self.services_per_s) - math.sqrt(self.arrivals_per_s)) ** 2
         return max(1 / self.services_per_s, 1 / gap)
+
+
+@dataclass(frozen=True)
+class MDc:
+    """M/D/c: Poisson arrivals, constant service, c workers, first come first served, unlimited queue.
+
+    With equal services the workers take the arrivals in turn, so each sees every c-th one: it is an E_c/D/1
+    queue, whose wait is the maximum of the random walk S_k = ks − G_k, G_k the time of kc arrivals.
+    Spitzer's identity gives E[W] = Σ E[S_k⁺]/k and P(W = 0) = exp(−Σ P(S_k > 0)/k) (Spitzer, Transactions
+    of the AMS 82, 1956), and G_k < ks says that at least kc arrivals come in ks, a Poisson number of mean
+    kcρ. The sum is Crommelin's ("Delay probability formulae when the holding times are constant", P.O.
+    Electrical Engineers Journal 25, 1932). Conditions: steady state, which needs ρ < 1.
+
+    Attributes:
+        workers: c.
+        arrivals_per_s: λ.
+        service_s: s.
+
+    Raises:
+        ValueError: ρ = λs/c is not below 1, or a parameter is not positive.
+    """
+
+    workers: int
+    arrivals_per_s: float
+    service_s: float
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.arrivals_per_s <= 0 or self.service_s <= 0:
+            raise ValueError(f"workers, rate and service must be positive: {self}")
+        if self.utilisation >= 1:
+            raise ValueError(f"a steady state needs ρ below 1, got {self.utilisation:g}: {self}")
+
+    @property
+    def utilisation(self) -> float:
+        """ρ = λs/c."""
+        return self.arrivals_per_s * self.service_s / self.workers
+
+    @property
+    def wait_probability(self) -> float:
+        """P(W > 0) = 1 − exp(−Σ P(N_k ≥ kc)/k), N_k Poisson of mean kcρ."""
+        return -math.expm1(-math.fsum(reached / k for k, reached, _ in self._walk()))
+
+    @property
+    def wait_mean_s(self) -> float:
+        """W_q = s Σ [P(N_k ≥ kc) − P(N_k > kc)/ρ], N_k Poisson of mean kcρ (Crommelin 1932)."""
+        steps = (reached - passed / self.utilisation for _, reached, passed in self._walk())
+        return self.service_s * math.fsum(steps)
+
+    @property
+    def queue_mean(self) -> float:
+        """The mean number waiting, λ W_q (Little 1961)."""
+        return self.arrivals_per_s * self.wait_mean_s
+
+    @property
+    def sojourn_mean_s(self) -> float:
+        """From arrival to the end of service: W_q + s."""
+        return self.wait_mean_s + self.service_s
+
+    @property
+    def relaxation_s(self) -> float:
+        """Roughly the time constant in which an empty start is forgotten, s + 2ρs/(c(1 − ρ)²).
+
+        The second term is that of reflected Brownian motion, as `sim.theory.single_server.MG1.relaxation_s`.
+        """
+        return self.service_s * (1 + 2 * self.utilisation / (self.workers * (1 - self.utilisation) ** 2))
+
+    def _walk(self) -> Iterator[tuple[int, float, float]]:
+        """k, P(N_k ≥ kc), P(N_k > kc), until the first is below 1e-18; they fall geometrically."""
+        from scipy.special import pdtrc  # noqa: PLC0415 - slow to import, and only this queue needs it
+
+        for k in count(1):
+            n, mean = k * self.workers, k * self.workers * self.utilisation
+            reached, passed = float(pdtrc(n - 1, mean)), float(pdtrc(n, mean))
+            if reached < 1e-18:
+                return
+            yield k, reached, passed

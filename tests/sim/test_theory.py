@@ -1,4 +1,4 @@
-"""Protects: closed forms give their reference numbers, and refuse scenarios that break their conditions.
+"""Protects: closed forms give their reference numbers, and agree with each other where they meet.
 
 The reference numbers were checked by short simulations that share no code with this one, or come from
 the sources in the functions' docstrings.
@@ -6,15 +6,16 @@ the sources in the functions' docstrings.
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from scipy.optimize import minimize_scalar
 
 from sim import theory
-from sim.errors import ConditionsViolated, InputError
-from sim.scenario import Retry, Scenario, scenario_from
-from sim.theory import AtLeastOnce, MMc
+from sim.scenario import Retry
+from sim.theory import DM1, MG1, AtLeastOnce, LongPoll, MDc, MMc, MMcK, Reconciled
 
 DOUBLING = Retry(kind="exponential", base_s=10.0, factor=2.0, max_attempts=6)
 
@@ -146,222 +147,324 @@ def test_at_least_once():
     assert AtLeastOnce(1.0, 0.0, 3).attempts_mean == 3
 
 
-# --- theory and scenarios -----------------------------------------------------------------------------------
-
-CONSTANT_0 = {"kind": "constant", "mean_s": 0.0}
-POLLED: dict = {
-    "name": "polled",
-    "workload": {"kind": "poisson", "rate_per_s": 0.1},
-    "network": {"one_way": {"kind": "constant", "mean_s": 0.1}},
-    "polling": {"interval_s": 10.0},
-    "receiver": {"service": {"kind": "constant", "mean_s": 0.0}},
-    "provider_api": {"service": {"kind": "constant", "mean_s": 0.2}},
-    "run": {"duration_s": 20_000.0, "warmup_s": 100.0, "drain_s": 300.0},
-}
-QUEUED: dict = {
-    "name": "queued",
-    "workload": {"kind": "poisson", "rate_per_s": 3.2},
-    "network": {"one_way": {"kind": "constant", "mean_s": 0.25}},
-    "receiver": {
-        "workers": 4,
-        "service": {"kind": "exponential", "mean_s": 1.0},
-        "queue_limit": 1000,
-        "acknowledge": "on_receipt",
-    },
-    "run": {"duration_s": 20_000.0, "warmup_s": 1000.0, "drain_s": 1000.0},
-}
-DOWN: dict = {
-    "name": "down",
-    "workload": {"kind": "poisson", "rate_per_s": 1.0},
-    "network": {"one_way": CONSTANT_0},
-    "webhook": {"retry": {"kind": "exponential", "base_s": 10.0, "factor": 2.0, "max_attempts": 6}},
-    "receiver": {"service": CONSTANT_0, "outages": [{"start_s": 100.0, "duration_s": 900.0}]},
-    "run": {"duration_s": 2000.0, "drain_s": 400.0},
-}
-LOSSY: dict = {
-    "name": "lossy",
-    "workload": {"kind": "poisson", "rate_per_s": 1.0},
-    "network": {"one_way": CONSTANT_0, "request_loss": 0.1, "response_loss": 0.05},
-    "webhook": {
-        "timeout_s": 1.0,
-        "retry": {"kind": "fixed", "base_s": 1.0, "max_attempts": 4, "jitter": "full"},
-    },
-    "receiver": {"service": CONSTANT_0},
-    "run": {"duration_s": 2000.0, "drain_s": 60.0},
-}
+def test_independent_failures_are_lost_requests():
+    """p = 0.3, three tries: delivered 1 − p³, tries (1 − p³)/(1 − p)."""
+    sender = AtLeastOnce(0.3, 0.0, 3)
+    assert sender.never_received == pytest.approx(0.027)
+    assert sender.attempts_mean == pytest.approx((1 - 0.027) / 0.7)
+    assert sender.duplicates_mean == pytest.approx(0, abs=1e-15)
 
 
-def scenario(document: dict, **changes: object) -> Scenario:
-    return scenario_from(document).with_values(**changes)
+# --- cycles and freshness -----------------------------------------------------------------------------------
 
 
-def predicted(document: dict, mechanism: str, **changes: object) -> dict[str, float]:
-    predictions = theory.predict(scenario(document, **changes), mechanism)
-    assert len({p.metric for p in predictions}) == len(predictions)  # no metric promised twice
-    return {p.metric: p.value for p in predictions}
-
-
-def test_polling_is_predicted_with_its_way_back():
-    values = predicted(POLLED, "polling")
-    assert values["latency_mean_s"] == pytest.approx(5 + 0.2 + 0.1)
-    assert values["latency_p95_s"] == pytest.approx(9.5 + 0.2 + 0.1)
-    assert values["empty_ratio"] == pytest.approx(math.exp(-1))
-    assert values["requests_per_event"] == pytest.approx(1.0)
-
-
-def test_fixed_delay_cycles_are_longer_by_the_round_trip():
-    values = predicted(POLLED, "polling", **{"polling.schedule": "fixed_delay"})
-    assert values["latency_mean_s"] == pytest.approx((10 + 0.4) / 2 + 0.3)
-
-
-def test_periodic_events_are_predicted_unless_they_lock():
-    change = {"workload.kind": "periodic", "workload.rate_per_s": 1 / (10 * math.pi)}
-    values = predicted(POLLED, "polling", **change)
-    assert values["empty_ratio"] == pytest.approx(1 - 1 / math.pi)
-    assert values["latency_mean_s"] == pytest.approx(5.3)
-    assert "latency_p95_s" not in values  # their phases lie on a lattice, and so do a run's quantiles
-    locked = scenario(POLLED, **{"workload.kind": "periodic", "workload.rate_per_s": 0.025})
-    with pytest.raises(ConditionsViolated, match=r"do not lock to the polls.*\(here 0\.25\)"):
-        theory.FORMULAS[0].predict(locked)
-
-
-def test_a_single_worker_serves_the_batch():
-    change = {"receiver.workers": 1, "receiver.service.mean_s": 0.2, "workload.rate_per_s": 0.3}
-    values = predicted(POLLED, "polling", **change, **{"polling.interval_s": 20.0})
-    assert values["latency_mean_s"] == pytest.approx(10.8 + 0.3)
-
-
-def test_a_queueing_receiver_is_predicted_with_its_transit():
-    values, queue = predicted(QUEUED, "webhook"), MMc(4, 3.2, 1.0)
-    assert values["latency_mean_s"] == pytest.approx(1.745541 + 0.25, rel=1e-6)
-    assert values["latency_p99_s"] == pytest.approx(queue.sojourn_quantile_s(0.99) + 0.25)
-    assert values["receiver_utilisation"] == pytest.approx(0.8)
-
-
-def test_an_outage_is_predicted_over_the_whole_window():
-    values = predicted(DOWN, "webhook")
-    lost = (900 - 310) / 2000
-    assert values["lost_ratio"] == pytest.approx(lost)
-    assert values["latency_mean_s"] == pytest.approx(310 / 2000 * 210 / (1 - lost))
-
-
-def test_losses_are_predicted():
-    values = predicted(LOSSY, "webhook")
-    assert values["attempts_per_event"] == pytest.approx(1.169074, rel=1e-6)
-    assert values["duplicates_per_event"] == pytest.approx(0.052266, rel=1e-4)
-    assert values["lost_ratio"] == pytest.approx(1e-4)
-
-
-LIMIT = {"requests": 10, "per_s": 60.0}
-EXP = {"polling.schedule": "exponential"}
-RANDOM = {"kind": "exponential", "mean_s": 1.0}
-OUTAGE = [{"start_s": 10.0, "duration_s": 10.0}]
+def integrated(density, low, high, *breaks):
+    """A cycle's moments and transform at 0.7 from its density, by quadrature."""
+    return [
+        quad(lambda x, f=f: f(x) * density(x), low, high, points=breaks or None)[0]
+        for f in (lambda x: x, lambda x: x * x, lambda x: math.exp(-0.7 * x))
+    ]
 
 
 @pytest.mark.parametrize(
-    ("name", "document", "change", "named"),
+    ("cycle", "moments"),
     [
-        ("P1", POLLED, {"polling.schedule": "fixed_delay"}, "schedule is fixed_rate (here fixed_delay)"),
-        ("P1", POLLED, {"polling.jitter_s": 1.0}, "polling.jitter_s is 0 (here 1.0)"),
-        ("P1", POLLED, {"network.one_way": RANDOM}, "one_way is constant (here exp"),
-        ("P1", POLLED, {"provider_api.service": RANDOM}, "provider_api.service is"),
-        ("P1", POLLED, {"subscribers.count": 9}, "so that no poll queues (here 8 for 9)"),
-        ("P1", POLLED, {"network.request_loss": 0.1}, "response_loss are 0 (here 0.1 and 0.0)"),
-        ("P1", POLLED, {"network.response_loss": 0.1}, "response_loss are 0 (here 0.0 and 0.1)"),
-        ("P1", POLLED, {"receiver.outages": OUTAGE}, "receiver.outages is empty (here 1 of them)"),
-        ("P1", POLLED, {"provider_api.rate_limit": LIMIT}, "provider_api.rate_limit is absent"),
-        ("P1", POLLED, {"provider_api.retention": {"events": 300}}, "provider_api.retention is absent"),
-        ("P1", POLLED, {"provider_api.feed_lag_s": 1.0}, "provider_api.feed_lag_s is 0 (here 1.0)"),
-        ("P1", POLLED, {"polling.timeout_s": 0.3}, "round trip is below polling.timeout_s"),
-        ("P1", POLLED, {"polling.interval_s": 0.3}, "below interval_s at a fixed rate (here 0.4 s)"),
-        ("P1", POLLED, {"polling.page_size": 5}, "with probability below 1e-09 (here 0.00366 at"),
-        ("P1", POLLED, {"polling.phase": "synchronised"}, "polling.phase is random"),
-        ("P1", POLLED, {"receiver.service.mean_s": 0.1}, "with a worker for each event of a page"),
-        ("P1", POLLED, {"run.drain_s": 0.0}, "run.drain_s covers the last events' poll"),
-        ("P2", POLLED, {}, "polling.schedule is fixed_delay or exponential (here fixed_rate)"),
-        ("P2", POLLED, EXP | {"run.warmup_s": 0.0}, "warmup_s covers the first poll"),
-        ("P2", POLLED, EXP | {"run.duration_s": 900.0}, "holds a thousand cycles"),
-        ("P3", POLLED, {"run.warmup_s": 0.0}, "run.warmup_s covers the first poll (here 0 s)"),
-        ("P5", POLLED, {}, "receiver.workers is 1 (here 4)"),
-        ("P5", POLLED, {"receiver.workers": 1}, "receiver.service is constant and above 0"),
-        ("P5", POLLED, {"receiver.workers": 1, "receiver.service.mean_s": 3.0}, "outlasts the poll"),
-        ("M/M/c", QUEUED, {"workload.kind": "periodic"}, "workload.kind is poisson (here periodic)"),
-        ("M/M/c", QUEUED, {"receiver.service": CONSTANT_0}, "service is exponential (here constant)"),
-        ("M/M/c", QUEUED, {"receiver.acknowledge": "after_processing"}, "receiver.acknowledge is on_receipt"),
-        ("M/M/c", QUEUED, {"receiver.workers": 3}, "utilisation is below 1 (here 1.06667)"),
-        ("M/M/c", QUEUED, {"receiver.queue_limit": 10}, "receiver.queue_limit is reached"),
-        ("M/M/c", QUEUED, {"webhook.max_in_flight": 3}, "webhook.max_in_flight is reached"),
-        ("M/M/c", QUEUED, {"webhook.timeout_s": 0.4}, "a webhook's round trip is below webhook.timeout_s"),
-        ("M/M/c", QUEUED, {"run.warmup_s": 10.0}, "warmup_s and drain_s cover ten relaxation times"),
-        ("retry", DOWN, {"receiver.outages": []}, "receiver.outages has one entry (here 0 of them)"),
-        ("retry", DOWN, {"webhook.retry.jitter": "full"}, "jitter (here exponential, 6 attempts, full)"),
-        ("retry", DOWN, {"webhook.retry.max_attempts": 1}, "allows two attempts or more"),
-        ("retry", DOWN, {"run.duration_s": 500.0}, "the outage lies within"),
-        ("retry", DOWN, {"run.drain_s": 300.0}, "run.drain_s covers the last attempt (here 300 s for 310 s)"),
-        ("retry", DOWN, {"receiver.service.mean_s": 0.1}, "receiver.service is constant 0"),
-        ("retry", DOWN, {"receiver.outages": [{"start_s": 100.0, "duration_s": 900.0, "kind": "black_hole"}]},
-         "max_in_flight is reached, even in the outage"),
-        ("attempts", LOSSY, {"network.request_loss": 0.0, "network.response_loss": 0.0}, "is above 0"),
-        ("attempts", LOSSY, {"webhook.retry.max_duration_s": 5.0}, "max_duration_s is absent (here 5.0)"),
-        ("attempts", LOSSY, {"receiver.outages": OUTAGE}, "receiver.outages is empty"),
-        ("attempts", LOSSY, {"webhook.max_in_flight": 10}, "is reached, were every attempt lost"),
-        ("attempts", LOSSY, {"run.drain_s": 5.0}, "run.drain_s covers the last attempt's timeout"),
+        (theory.constant_cycle(5.0), [5.0, 25.0, math.exp(-3.5)]),
+        (
+            theory.jittered_cycle(5.0, 2.0),  # triangular on [3, 7]
+            integrated(lambda x: (1 - abs(x - 5) / 2) / 2, 3, 7, 5),
+        ),
+        (theory.jittered_cycle(2.0, 2.0), integrated(lambda x: (1 - abs(x - 2) / 2) / 2, 0, 4, 2)),
+        (theory.delayed_cycle(5.0, 2.0), integrated(lambda x: 0.5, 5, 7)),
+        (theory.exponential_cycle(5.0), integrated(lambda x: math.exp(-x / 5) / 5, 0, 300)),
     ],
-)  # fmt: skip
-def test_a_scenario_outside_a_formula_s_conditions_is_refused_by_name(name, document, change, named):
-    formula = next(formula for formula in theory.FORMULAS if formula.name.startswith(name))
-    with pytest.raises(ConditionsViolated) as caught:
-        formula.predict(scenario(document, **change))
-    assert any(named in sentence for sentence in caught.value.violated), caught.value.violated
-    assert caught.value.formula == formula.name
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("document", [POLLED, QUEUED, DOWN, LOSSY])
-def test_each_of_these_scenarios_meets_a_formula(document):
-    mechanism = "polling" if document is POLLED else "webhook"
-    assert predicted(document, mechanism)
-
-
-def test_where_no_formula_holds_every_reason_is_given():
-    with pytest.raises(ConditionsViolated) as caught:
-        theory.predict(scenario(POLLED, **{"polling.jitter_s": 2.0}), "polling")
-    for formula in theory.FORMULAS:
-        named = f"{formula.name} needs polling.jitter_s is 0" in str(caught.value)
-        assert named == (formula.mechanism == "polling")
-
-
-def test_a_mechanism_without_closed_forms_is_bad_input():
-    with pytest.raises(InputError, match="no closed form is known for mechanism 'pigeon'"):
-        theory.predict(scenario(POLLED), "pigeon")
-
-
-@given(
-    kind=st.sampled_from(["constant", "uniform", "exponential", "lognormal", "gamma", "pareto", "empirical"]),
-    where=st.sampled_from(["receiver.service", "network.one_way", "provider_api.service"]),
-    document=st.sampled_from([POLLED, QUEUED, DOWN, LOSSY]),
-    workload=st.sampled_from(["poisson", "periodic", "trace"]),
-    mechanism=st.sampled_from(["webhook", "polling"]),
-    schedule=st.sampled_from(["fixed_rate", "fixed_delay", "exponential"]),
 )
-def test_any_scenario_is_predicted_or_refused(kind, where, document, workload, mechanism, schedule):
-    """A condition never stumbles over a scenario of a sort it was not written for."""
-    spec = {"kind": kind} | {
-        "uniform": {"low_s": 0.0, "high_s": 1.0},
-        "empirical": {"values_s": [1.0, 2.0]},
-        "constant": {"mean_s": 0.5},
-        "exponential": {"mean_s": 0.5},
-    }.get(kind, {"mean_s": 0.5, "cv": 1.0})
-    source = (
-        {"kind": "trace", "path": "no-such-file.csv"}
-        if workload == "trace"
-        else {"kind": workload, "rate_per_s": 1.0}
+def test_cycles_moments_and_transforms(cycle, moments):
+    assert [cycle.mean_s, cycle.second_moment_s2, cycle.laplace(0.7)] == pytest.approx(moments, rel=1e-7)
+
+
+def test_p7_updates_seen():
+    assert rounded(theory.constant_cycle(2).seen_ratio(1), 5) == 0.43233
+    assert theory.exponential_cycle(2).seen_ratio(1) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("cycle", "fresh", "age_s"),
+    [
+        (theory.constant_cycle(2), 0.632121, 0.264241),
+        (theory.jittered_cycle(2, 2), 0.600424, 0.367514),
+        (theory.exponential_cycle(2), 0.5, 1.0),
+    ],
+)
+def test_the_three_orders_of_cho_and_garcia_molina(cycle, fresh, age_s):
+    """r = 1, T = 2."""
+    assert rounded(theory.freshness(cycle, 0.5), 6) == pytest.approx(fresh, rel=1e-12)
+    assert rounded(theory.age_mean_s(cycle, 0.5), 6) == pytest.approx(age_s, rel=1e-12)
+
+
+@given(rate=st.floats(0.01, 10), delay_s=st.floats(0, 5))
+def test_freshness_of_ever_more_frequent_looks_is_that_of_pushing(rate, delay_s):
+    often = theory.constant_cycle(1e-7)
+    assert theory.freshness(often, rate, delay_s) == pytest.approx(
+        theory.pushed_freshness(rate, delay_s), rel=1e-5
     )
-    changed = scenario(document, **{where: spec, "workload": source, "polling.schedule": schedule})
-    try:
-        predictions = theory.predict(changed, mechanism)
-    except ConditionsViolated as error:
-        violated = error.violated
-        assert violated
-    else:
-        assert all(math.isfinite(p.value) for p in predictions)
+    assert theory.age_mean_s(often, rate, delay_s) == pytest.approx(
+        theory.pushed_age_mean_s(rate, delay_s), abs=1e-5
+    )
+
+
+# --- queues -------------------------------------------------------------------------------------------------
+
+
+def test_mm1_sojourn_quantiles():
+    assert MMc(1, 0.5, 1.0).sojourn_quantile_s(0.95) == pytest.approx(-math.log(0.05) / 0.5)
+
+
+def test_pollaczek_khinchine():
+    """Log-normal service, mean 1, cv² 4."""
+    assert rounded(MG1(0.7, 1.0, 5.0).wait_mean_s, 5) == 5.8333
+
+
+@given(rho=st.floats(0.05, 0.95))
+def test_mg1_is_mm1_for_exponential_service(rho):
+    assert MG1(rho, 1.0, 2.0).wait_mean_s == pytest.approx(MMc(1, rho, 1.0).wait_mean_s)
+    assert MG1(rho, 1.0, 2.0).queue_mean == pytest.approx(MMc(1, rho, 1.0).queue_mean)
+
+
+def test_p6_vacations():
+    assert MG1(0.5, 1.0, 1.0).wait_with_vacations_mean_s(4.0, 16.0) == pytest.approx(2.5)
+
+
+@given(rho=st.floats(0.05, 0.95))
+def test_mdc_with_one_worker_is_pollaczek_khinchine(rho):
+    assert MDc(1, rho, 1.0).wait_mean_s == pytest.approx(MG1(rho, 1.0, 1.0).wait_mean_s, rel=1e-9)
+    assert MDc(1, rho, 1.0).wait_probability == pytest.approx(rho, rel=1e-9)
+
+
+@pytest.mark.parametrize(("workers", "rho"), [(2, 0.5), (4, 0.8), (8, 0.9)])
+def test_mdc_is_the_chain_embedded_at_services_length(workers, rho):
+    """Whoever is in service at t has left at t + s: N(t + s) = (N(t) − c)⁺ + A, A Poisson of mean λs."""
+    size = 400
+    mean = workers * rho
+    arrivals = np.exp(
+        np.arange(size) * math.log(mean) - mean - np.array([math.lgamma(k + 1) for k in range(size)])
+    )
+    transition = np.zeros((size, size))
+    for n in range(size):
+        left = max(n - workers, 0)
+        transition[n, left:] = arrivals[: size - left]
+    occupancy = np.full(size, 1 / size)
+    for _ in range(3000):
+        occupancy = occupancy @ transition
+        occupancy /= occupancy.sum()
+    waiting = np.maximum(np.arange(size) - workers, 0) @ occupancy
+    queue = MDc(workers, mean, 1.0)
+    assert queue.queue_mean == pytest.approx(waiting, rel=1e-8)
+    assert queue.wait_probability == pytest.approx(occupancy[workers:].sum(), rel=1e-8)
+
+
+def test_dm1():
+    queue = DM1(0.5, 1.0)
+    assert queue.found_busy == pytest.approx(math.exp(-(1 - queue.found_busy) / 0.5), rel=1e-12)
+    assert rounded(queue.sojourn_mean_s + 1, 7) == 2.255001
+    assert queue.sojourn_quantile_s(0.5) == pytest.approx(math.log(2) * queue.sojourn_mean_s)
+
+
+def test_mm1k_losses():
+    """ρ = 0.9, K = 5."""
+    assert rounded(MMcK(1, 5, 0.9, 1.0).lost_ratio, 6) == 0.126023
+
+
+@given(workers=st.integers(1, 8), load=st.floats(0.1, 0.9))
+def test_a_large_finite_queue_is_an_unlimited_one(workers, load):
+    finite, unlimited = MMcK(workers, 400, workers * load, 1.0), MMc(workers, workers * load, 1.0)
+    assert finite.wait_mean_s == pytest.approx(unlimited.wait_mean_s, rel=1e-6)
+    assert finite.utilisation == pytest.approx(load)
+    assert sum(finite.occupancy[workers:]) == pytest.approx(unlimited.wait_probability, rel=1e-6)
+
+
+def test_a_finite_queue_under_overload_loses_what_it_cannot_serve():
+    queue = MMcK(2, 50, 20.0, 1.0)
+    assert queue.accepted_per_s == pytest.approx(2.0, rel=1e-6)
+    assert queue.utilisation == pytest.approx(1.0)
+    assert sum(queue.occupancy) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        lambda: MG1(1.0, 1.0, 1.0),
+        lambda: MG1(0.5, 1.0, 0.9),
+        lambda: MG1(0.0, 1.0, 1.0),
+        lambda: DM1(1.0, 1.0),
+        lambda: DM1(-1.0, 1.0),
+        lambda: MDc(2, 2.0, 1.0),
+        lambda: MDc(0, 1.0, 1.0),
+        lambda: MMcK(3, 2, 1.0, 1.0),
+        lambda: MMcK(1, 1, 0.0, 1.0),
+        lambda: theory.drain_s(2.0, 10.0, 2.0),
+    ],
+)
+def test_impossible_queues_are_refused(impossible):
+    with pytest.raises(ValueError, match=r"must|needs|vanishes"):
+        impossible()
+
+
+# --- age of information -------------------------------------------------------------------------------------
+
+
+def mm1_aoi(rho: float) -> float:
+    return theory.fcfs_poisson_aoi_mean_s(MG1(rho, 1.0, 2.0), 1 / (1 + rho))
+
+
+def md1_aoi(rho: float) -> float:
+    return theory.fcfs_poisson_aoi_mean_s(MG1(rho, 1.0, 1.0), math.exp(-rho))
+
+
+def dm1_aoi(rho: float) -> float:
+    return theory.periodic_aoi_mean_s(1 / rho, DM1(rho, 1.0).sojourn_mean_s)
+
+
+@pytest.mark.parametrize(
+    ("aoi", "at_half", "best_rho", "best"),
+    [
+        (mm1_aoi, 3.5, 0.5310, 3.4844),
+        (md1_aoi, 3.148721, 0.6291, 2.9541),
+        (dm1_aoi, 2.255001, 0.5169, 2.2526),
+    ],
+)
+def test_age_of_information_through_one_worker(aoi, at_half, best_rho, best):
+    assert rounded(aoi(0.5), 7) == pytest.approx(at_half, rel=1e-12)
+    found = minimize_scalar(aoi, bounds=(0.1, 0.9), method="bounded", options={"xatol": 1e-9})
+    assert found.x == pytest.approx(best_rho, abs=5e-5)
+    assert found.fun == pytest.approx(best, abs=5e-5)
+
+
+@given(rho=st.floats(0.05, 0.95))
+def test_mm1_age_in_its_usual_form(rho):
+    assert mm1_aoi(rho) == pytest.approx(1 + 1 / rho + rho**2 / (1 - rho), rel=1e-9)
+
+
+def test_peaks_in_order():
+    """M/M/1 at ρ = ½: a gap of 2 and a sojourn of 2."""
+    assert theory.in_order_peak_aoi_mean_s(2.0, MMc(1, 0.5, 1.0).sojourn_mean_s) == 4.0
+
+
+def test_dropping_updates():
+    assert theory.preemptive_aoi_mean_s(0.5, 1.0) == 3.0
+    assert theory.preemptive_peak_aoi_mean_s(0.5, 1.0) == pytest.approx(3 + 2 / 3)
+    assert theory.blocking_aoi_mean_s(0.5, 1.0) == pytest.approx(2 + 2 - 2 / 3)
+    assert theory.blocking_peak_aoi_mean_s(0.5, 1.0) == 4.0
+
+
+def test_zero_wait():
+    """Exponential service of mean 1: 1 + 2/2; constant: 1 + ½."""
+    assert theory.zero_wait_aoi_mean_s(1.0, 2.0) == 2.0
+    assert theory.zero_wait_aoi_mean_s(1.0, 1.0) == 1.5
+    # Waiting 1 s after each constant second: a look every 2 s, shown 1 s later, at an age of 1 to 3.
+    assert theory.zero_wait_aoi_mean_s(1.0, 1.0, wait_s=1.0, update_age_s=0.5) == 2.5
+
+
+def test_periodic_sampling_with_a_constant_delay():
+    assert theory.delayed_aoi_mean_s(10.0, 100.0, 0.5) == theory.periodic_aoi_mean_s(10.0, 0.5) == 5.5
+    assert theory.in_order_peak_aoi_mean_s(10.0, 0.5) == 10.5
+
+
+def blocked(created, service):
+    shown, made, free_s = [], [], 0.0
+    for created_s, service_s in zip(created, service, strict=True):
+        if created_s >= free_s:
+            free_s = created_s + service_s
+            shown.append(free_s)
+            made.append(created_s)
+    return np.array(shown), np.array(made)
+
+
+def preempted(created, service):
+    served = created[:-1] + service[:-1] <= created[1:]
+    return (created[:-1] + service[:-1])[served], created[:-1][served]
+
+
+@pytest.mark.parametrize(
+    ("expected", "simulated"),
+    [
+        (theory.blocking_aoi_mean_s(0.5, 1.0), blocked),
+        (theory.preemptive_aoi_mean_s(0.5, 1.0), preempted),
+    ],
+)
+def test_dropping_updates_by_an_independent_simulation(expected, simulated):
+    draw = np.random.default_rng(11)
+    created = np.cumsum(draw.exponential(2.0, 200_000))
+    shown, made = simulated(created, draw.exponential(1.0, len(created)))
+    gaps = np.diff(shown)
+    age_s2 = gaps * (shown[:-1] - made[:-1]) + gaps**2 / 2
+    assert age_s2.sum() / gaps.sum() == pytest.approx(expected, rel=0.01)
+
+
+# --- sessions, costs, herds ---------------------------------------------------------------------------------
+
+
+def test_l1_long_polling():
+    busy = LongPoll(5.0, 0.05, 30.0)
+    assert rounded(busy.latency_mean_s, 4) == 0.07259
+    assert rounded(busy.requests_per_s, 5) == 4.5186
+    quiet = LongPoll(0.02, 0.05, 30.0)
+    assert rounded(quiet.latency_mean_s, 5) == 0.050221
+    assert rounded(quiet.requests_per_s, 5) == 0.044220
+    assert rounded(quiet.empty_ratio, 5) == 0.54772
+    assert quiet.latency_max_s == pytest.approx(0.15)
+
+
+def test_l1_without_a_hold_is_polling_at_once():
+    poll, cycle = LongPoll(0.5, 0.25, 0.0, pause_s=1.5), theory.constant_cycle(2.0)
+    assert poll.cycle_mean_s == cycle.mean_s
+    assert poll.latency_mean_s == cycle.wait_mean_s + 0.25
+    assert poll.empty_ratio == cycle.empty_ratio(0.5)
+
+
+def test_h1_reconciled_webhooks():
+    reconciled = Reconciled(0.05, 600.0, 0.25, 0.25)
+    assert reconciled.latency_mean_s == pytest.approx(0.95 * 0.25 + 0.05 * 300.25)
+    assert Reconciled(0.05, 600.0).latency_exceeds(300.0) == pytest.approx(0.025)
+    assert reconciled.latency_exceeds(300.25) == pytest.approx(0.025)
+    assert reconciled.latency_exceeds(0.1) == 1.0
+    assert reconciled.latency_exceeds(601.0) == 0.0
+    mean, _ = quad(reconciled.latency_exceeds, 0, 601, points=[0.25, 600.25])
+    assert mean == pytest.approx(reconciled.latency_mean_s)
+
+
+def test_b1_break_even():
+    assert theory.break_even_rate_per_s(10.0) == 0.1
+    assert theory.break_even_rate_per_s(10.0, poll_cost=2.0, webhook_cost=3.0, event_cost=1.0) == 0.1
+    assert theory.break_even_rate_per_s(10.0, webhook_cost=1.0, event_cost=1.0) == math.inf
+
+
+@given(rate=st.floats(0.01, 10), poll=st.floats(0.01, 10), late=st.floats(0.01, 10))
+def test_b1_the_best_interval_costs_least(rate, poll, late):
+    def cost_per_s(interval_s):
+        return poll / interval_s + late * rate * theory.fixed_rate_latency_mean_s(interval_s)
+
+    best = theory.best_interval_s(rate, poll, late)
+    assert cost_per_s(best) < min(cost_per_s(best * 0.99), cost_per_s(best * 1.01))
+
+
+def test_herds_after_recovery():
+    """D = 3600 s, b = 10 s: 360 λ against 8 λ."""
+    assert theory.fixed_gap_herd_per_s(1.0, 3600.0, 10.0) == 360
+    assert theory.doubling_herd_per_s(1.0, 3600.0, 10.0) == 8
+    assert theory.doubling_herd_per_s(2.0, 5.0, 10.0) == 0
+
+
+def test_backlogs_and_bursts():
+    assert theory.drain_s(80.0, 60.0, 100.0) == 240
+    assert theory.burst_end_s(20, 3, 0.5) == 3.5
+    assert theory.burst_end_s(21, 3, 0.5) == 3.5
+    assert theory.burst_end_s(22, 3, 0.5) == 4.0
+
+
+def test_retry_storms_as_published():
+    """A database good for 300 a second, one retry: 280 a second stay at 560, below 150 it is safe."""
+    assert theory.retry_storm_is_possible(280.0, 1, 300.0)
+    assert theory.retry_storm_is_possible(151.0, 1, 300.0)
+    assert not theory.retry_storm_is_possible(149.0, 1, 300.0)
+    assert not theory.retry_storm_is_possible(280.0, 0, 300.0)

@@ -18,7 +18,8 @@ from sim.happenings import Happening
 from sim.kernels.borrowed import borrowed, hold
 from sim.kernels.feed import Rows, oldest, page
 from sim.kernels.parameters import Pull, World, borrowed_world, in_window, setup_delay
-from sim.kernels.servers import IN_USE, empty_queue, idle_now, idle_servers, serve, waiting_now, with_room
+from sim.kernels.receiver import Receiver, borrowed_receiver, open_receiver, take_page
+from sim.kernels.servers import IN_USE, empty_queue, idle_servers, serve, waiting_now, with_room
 from sim.policies import (
     FIXED_RATE,
     UP,
@@ -33,8 +34,8 @@ from sim.policies import (
     window_of,
     window_retry_after,
 )
-from sim.randomness import Stream, delivery_entity, uniform
-from sim.records import Status
+from sim.randomness import Stream, uniform
+from sim.records import Status, Via
 
 (
     REQUESTS,
@@ -66,6 +67,7 @@ _TIMEOUT = int(Happening.TIMEOUT)
 _REQUEST_ARRIVAL = int(Happening.REQUEST_ARRIVAL)
 _TICK = int(Happening.TICK)
 _DELIVERED, _LOST = int(Status.DELIVERED), int(Status.LOST)
+_POLL = int(Via.POLL)
 
 
 @jit
@@ -74,7 +76,7 @@ def fetch(
     pull: Pull,
     rows: Rows,
     fetched: NDArray[np.float64],
-    opens_page: NDArray[np.bool_],
+    brought_by: NDArray[np.int64],
     first_attempt: NDArray[np.float64],
     attempts: NDArray[np.int32],
     status: NDArray[np.int8],
@@ -84,8 +86,8 @@ def fetch(
 ) -> None:
     """Run all pollers until the world ends; fills arrays of shape (n_subscribers, width).
 
-    `fetched` is when the response that brought an event arrived, NaN if none did; `opens_page` marks the
-    first event of each response. `integrals` are the API's.
+    `fetched` is when the response that brought an event arrived, NaN if none did; `brought_by` the number
+    of the poll it answered, left as it is if none did. `integrals` are the API's.
     """
     subscribers = len(fetched)
     schedule = pull.schedule
@@ -188,7 +190,7 @@ def fetch(
             cursor[s] = end
             for event in range(first, end):
                 fetched[s, event] = now
-                opens_page[s, event] = event == first
+                brought_by[s, event] = number
             sends = end - first == pull.page_size and outage_at(world.outages, s, now) == UP
             cycle_over = not sends
 
@@ -246,22 +248,21 @@ def take_in(
     world: World,
     subscriber: int,
     fetched: NDArray[np.float64],
-    opens_page: NDArray[np.bool_],
+    brought_by: NDArray[np.int64],
     visible: NDArray[np.float64],
     copies: NDArray[np.int32],
+    via: NDArray[np.int8],
     status: NDArray[np.int8],
     counts: NDArray[np.int64],
     integrals: NDArray[np.float64],
 ) -> None:
     """Serve what one poller fetched; fills arrays of shape (n_events,). `integrals` are the receiver's."""
-    free = idle_servers(world.receiver_workers)
-    starts, ring = empty_queue()
+    receiver, starts = open_receiver(world, visible, copies, via, integrals)
     _serve_pages(
-        borrowed_world(world), subscriber, borrowed(fetched), borrowed(opens_page), borrowed(visible),
-        borrowed(copies), borrowed(status), borrowed(counts), borrowed(integrals), borrowed(free),
-        borrowed(starts), borrowed(ring),
+        borrowed_world(world), subscriber, borrowed(fetched), borrowed(brought_by),
+        borrowed_receiver(receiver), borrowed(starts), borrowed(status), borrowed(counts),
     )  # fmt: skip
-    hold(free, starts, ring)
+    hold(receiver.free, receiver.ring, receiver.in_service, receiver.dropped, starts)
 
 
 @jit
@@ -269,38 +270,24 @@ def _serve_pages(
     world: World,
     subscriber: int,
     fetched: NDArray[np.float64],
-    opens_page: NDArray[np.bool_],
-    visible: NDArray[np.float64],
-    copies: NDArray[np.int32],
+    brought_by: NDArray[np.int64],
+    receiver: Receiver,
+    starts: NDArray[np.float64],
     status: NDArray[np.int8],
     counts: NDArray[np.int64],
-    integrals: NDArray[np.float64],
-    free: NDArray[np.float64],
-    starts: NDArray[np.float64],
-    ring: NDArray[np.int64],
 ) -> None:
-    idle, waiting = 0, 0
+    first = 0
+    while first < len(fetched):
+        now, end = fetched[first], first + 1
+        if not np.isnan(now):
+            while end < len(fetched) and brought_by[end] == brought_by[first]:
+                end += 1
+            starts, longest = take_page(world, receiver, starts, subscriber, first, end, now, _POLL)
+            if in_window(world, now):
+                counts[RECEIVER_QUEUE_MAX] = max(counts[RECEIVER_QUEUE_MAX], longest)
+        first = end
     for event in range(len(fetched)):
-        now = fetched[event]
-        if np.isnan(now):
-            continue
-        if opens_page[event]:
-            # The events of one response join before any of them can end, even if service takes no time.
-            idle, waiting = idle_now(free, now), waiting_now(starts, ring, now)
-        if idle > 0:
-            idle -= 1
-        else:
-            waiting += 1
-        if in_window(world, now):
-            counts[RECEIVER_QUEUE_MAX] = max(counts[RECEIVER_QUEUE_MAX], waiting)
-        copies[event] = 1
-        entity = delivery_entity(subscriber, event)
-        slowdown = slowdown_at(world.outages, subscriber, max(now, free[0]))
-        service_s = slowdown * sample(world.receiver_service, world.seed, Stream.SERVICE, entity, 0)
-        starts = with_room(starts, ring)
-        _, end = serve(
-            free, starts, ring, now, service_s, world.window_start_s, world.window_end_s, integrals
-        )
-        if end < world.world_end_s:
-            visible[event] = end
+        if receiver.visible[event] < world.world_end_s:
             status[event] = _DELIVERED
+        elif receiver.dropped[event] > 0:
+            status[event] = _LOST

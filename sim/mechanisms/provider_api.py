@@ -16,10 +16,18 @@ import simpy
 from sim.distributions import compile_distribution, sample
 from sim.happenings import Happening
 from sim.mechanisms.world import Servers, World
-from sim.policies import compile_rate_limit, compile_retention, slowdown_at, window_of, window_retry_after
-from sim.randomness import Stream
+from sim.policies import (
+    compile_rate_limit,
+    compile_retention,
+    outage_at,
+    slowdown_at,
+    window_of,
+    window_retry_after,
+)
+from sim.randomness import Stream, delivery_entity
 
 _API_SERVICE = int(Stream.API_SERVICE)
+_FETCH_SERVICE = int(Stream.FETCH_SERVICE)
 
 
 @dataclass(frozen=True)
@@ -68,19 +76,24 @@ class Feed:
 
 
 class ProviderApi:
-    """The API all pollers share."""
+    """The API all pollers share; `page_size` in place of `polling.page_size`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, page_size: int | None = None) -> None:
         api = world.scenario.provider_api
         self.servers = Servers(world, api.workers)
         self._world = world
         self.feed = Feed(world)
-        self._page_size = world.scenario.polling.page_size
+        self._page_size = page_size or world.scenario.polling.page_size
         self._service = compile_distribution(api.service)
         self._limit, self._per_s = compile_rate_limit(api.rate_limit)
         subscribers = world.scenario.subscribers.count
         self._window = [-1] * subscribers
         self._used = [0] * subscribers
+
+    @property
+    def door(self) -> int:
+        """What the door does now: `UP`, `REFUSE`, `BLACK_HOLE` or `ERROR`."""
+        return outage_at(self._world.api_outages, 0, self._world.now)
 
     def over_limit(self, subscriber: int) -> Page | None:
         """Count one arriving request; the refusal, if it is over the subscriber's limit."""
@@ -111,3 +124,15 @@ class ProviderApi:
             yield world.at(world.now + service_s, Happening.SERVICE_END, subscriber, poll)
             self.servers.ended()
         return page
+
+    def answer_one(self, subscriber: int, event: int, fetch: int) -> Generator[simpy.Event, object, None]:
+        """Queue for a worker and serve one event by its id; ends when the answer leaves."""
+        world = self._world
+        with self.servers.join() as turn:
+            yield turn
+            self.servers.started()
+            slowdown = slowdown_at(world.api_outages, 0, world.now)
+            entity = delivery_entity(subscriber, event)
+            service_s = slowdown * sample(self._service, world.seed, _FETCH_SERVICE, entity, fetch)
+            yield world.at(world.now + service_s, Happening.SERVICE_END, subscriber, event, fetch)
+            self.servers.ended()

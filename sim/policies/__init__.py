@@ -1,10 +1,23 @@
-"""The rules both engines call: retry delays, poll ticks, rate-limit windows, outages.
+"""The rules both engines call: retry delays, poll ticks, rate-limit windows, outages, endpoints.
 
 Pure functions of numbers, compiled once, called one by one by the SimPy models and inlined into the
 kernels. A time is its cause plus one delay: one float64 addition, the same in both engines.
 """
 
 from sim.policies.connections import setup_s
+from sim.policies.endpoints import (
+    DisablingRule,
+    RedeliveryRule,
+    Standing,
+    after_failure,
+    after_success,
+    compile_disabling,
+    compile_redelivery,
+    is_off,
+    is_stale,
+    new_standing,
+    next_look,
+)
 from sim.policies.outages import (
     BLACK_HOLE,
     ERROR,
@@ -55,20 +68,31 @@ __all__ = [
     "REFUSE",
     "SLOW",
     "UP",
+    "DisablingRule",
     "Outages",
     "PollSchedule",
+    "RedeliveryRule",
     "RetryPolicy",
+    "Standing",
+    "after_failure",
+    "after_success",
     "api_outages",
     "bin_of",
+    "compile_disabling",
     "compile_rate_limit",
     "compile_reconnect",
+    "compile_redelivery",
     "compile_retention",
     "compile_retry",
     "compile_schedule",
     "first_tick_from",
     "first_wake",
+    "is_off",
+    "is_stale",
     "jitter",
+    "new_standing",
     "next_down",
+    "next_look",
     "next_start",
     "outage_at",
     "overlap",

@@ -46,6 +46,8 @@ _PLAIN: dict[str, dict[str, Any]] = {
     "subscribers": {"count": 1},
     "network": {"one_way": constant(0.0), "request_header_bytes": 600, "response_header_bytes": 300},
     "webhook": {"timeout_s": 1000.0, "retry": {"kind": "none"}},
+    "thin_webhook": {"timeout_s": 1000.0},
+    "reconciliation": {"interval_s": 50.0, "timeout_s": 1000.0, "phase": "synchronised"},
     "polling": {"interval_s": 10.0, "timeout_s": 1000.0, "phase": "synchronised"},
     "receiver": {"workers": 1, "service": constant(0.0)},
     "provider_api": {"workers": 1, "service": constant(0.0)},
@@ -262,7 +264,8 @@ def test_simulate_gives_mechanisms_the_same_world_and_replications_and_seeds_ano
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_without_events_nothing_is_delivered(mechanism: str, engine: Engine) -> None:
-    """Every 10 s of 100 a poller asks all the same; a webhook sender does nothing."""
+    """Every 10 s of 100 a poller asks all the same, every 50 a reconciler; a sender does nothing."""
     run = run_once(small_world(), mechanism, np.empty(0), 1, engine)
     assert visible(run) == []
-    assert run.counters.requests == {"webhook": 0, "polling": 10}[mechanism]
+    requests = {"webhook": 0, "webhook_reconciled": 2, "thin_webhook": 0, "polling": 10}
+    assert run.counters.requests == requests[mechanism]

@@ -18,6 +18,8 @@ _KIND_SHIFT = _EVENT_SHIFT + _EVENT_BITS
 _CODE_MASK = (1 << _CODE_BITS) - 1
 _ATTEMPT_MASK = (1 << _ATTEMPT_BITS) - 1
 _EVENT_MASK = (1 << _EVENT_BITS) - 1
+LAST_EVENT = _EVENT_MASK
+"""A number that comes after those of all events."""
 
 
 @jit

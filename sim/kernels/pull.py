@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sim.compiled import jit
 from sim.distributions import sample
 from sim.happenings import Happening
+from sim.kernels import agenda
 from sim.kernels.borrowed import borrowed, hold
 from sim.kernels.feed import Rows, oldest, page
 from sim.kernels.parameters import Pull, World, borrowed_world, in_window, setup_delay
@@ -71,12 +72,31 @@ _POLL = int(Via.POLL)
 
 
 @jit
+def _turn_for(subscriber: int, turn: tuple[int, int, int]) -> int:
+    """A turn among all subscribers' happenings as one among those of this subscriber."""
+    kind, whose, number = turn
+    if whose != subscriber:
+        number = 0 if whose < subscriber else agenda.LAST_EVENT
+    return agenda.pack(kind, number, 0, 0)
+
+
+@jit
+def end_of_page(fetched: NDArray[np.float64], opens_page: NDArray[np.bool_], first: int) -> int:
+    """One past the last event of the response that brought event `first`, which opens it."""
+    end = first + 1
+    while end < len(fetched) and not (opens_page[end] or np.isnan(fetched[end])):
+        end += 1
+    return end
+
+
+@jit
 def fetch(
     world: World,
     pull: Pull,
     rows: Rows,
     fetched: NDArray[np.float64],
-    brought_by: NDArray[np.int64],
+    opens_page: NDArray[np.bool_],
+    turns: NDArray[np.int64],
     first_attempt: NDArray[np.float64],
     attempts: NDArray[np.int32],
     status: NDArray[np.int8],
@@ -86,8 +106,9 @@ def fetch(
 ) -> None:
     """Run all pollers until the world ends; fills arrays of shape (n_subscribers, width).
 
-    `fetched` is when the response that brought an event arrived, NaN if none did; `brought_by` the number
-    of the poll it answered, left as it is if none did. `integrals` are the API's.
+    `fetched` is when the response that brought an event arrived, NaN if none did; `opens_page` marks the
+    first event of each response, and `turns` holds its turn among what else happens to this subscriber at
+    that instant, as a key of `sim.kernels.agenda`. `integrals` are the API's.
     """
     subscribers = len(fetched)
     schedule = pull.schedule
@@ -108,6 +129,7 @@ def fetch(
     retry_after_s = np.zeros(subscribers, dtype=np.float64)
     rejected = np.zeros(subscribers, dtype=np.bool_)
     outstanding, last_change_s = 0, 0.0
+    turn, turn_s = (0, 0, 0), -1.0
     for s in range(subscribers):
         phase_s[s] = first_wake(schedule, world.seed, s)
         start_s = tick_at(schedule, phase_s[s], world.seed, s, 0)
@@ -115,6 +137,10 @@ def fetch(
 
     while len(heap) > 0 and heap[0][0] < world.world_end_s:
         now, kind, s, number, sent_cursor, sent_s = heappop(heap)
+        # What follows without delay from a late happening of an instant comes no earlier than that.
+        if now > turn_s or (kind, s, number) > turn:
+            turn = (kind, s, number)
+        turn_s = now
         counted = in_window(world, now)
         sends = False
         cycle_over = False
@@ -190,7 +216,8 @@ def fetch(
             cursor[s] = end
             for event in range(first, end):
                 fetched[s, event] = now
-                brought_by[s, event] = number
+                opens_page[s, event] = event == first
+                turns[s, event] = _turn_for(s, turn)
             sends = end - first == pull.page_size and outage_at(world.outages, s, now) == UP
             cycle_over = not sends
 
@@ -248,7 +275,7 @@ def take_in(
     world: World,
     subscriber: int,
     fetched: NDArray[np.float64],
-    brought_by: NDArray[np.int64],
+    opens_page: NDArray[np.bool_],
     visible: NDArray[np.float64],
     copies: NDArray[np.int32],
     via: NDArray[np.int8],
@@ -259,7 +286,7 @@ def take_in(
     """Serve what one poller fetched; fills arrays of shape (n_events,). `integrals` are the receiver's."""
     receiver, starts = open_receiver(world, visible, copies, via, integrals)
     _serve_pages(
-        borrowed_world(world), subscriber, borrowed(fetched), borrowed(brought_by),
+        borrowed_world(world), subscriber, borrowed(fetched), borrowed(opens_page),
         borrowed_receiver(receiver), borrowed(starts), borrowed(status), borrowed(counts),
     )  # fmt: skip
     hold(receiver.free, receiver.ring, receiver.in_service, receiver.dropped, starts)
@@ -270,7 +297,7 @@ def _serve_pages(
     world: World,
     subscriber: int,
     fetched: NDArray[np.float64],
-    brought_by: NDArray[np.int64],
+    opens_page: NDArray[np.bool_],
     receiver: Receiver,
     starts: NDArray[np.float64],
     status: NDArray[np.int8],
@@ -278,10 +305,8 @@ def _serve_pages(
 ) -> None:
     first = 0
     while first < len(fetched):
-        now, end = fetched[first], first + 1
+        now, end = fetched[first], end_of_page(fetched, opens_page, first)
         if not np.isnan(now):
-            while end < len(fetched) and brought_by[end] == brought_by[first]:
-                end += 1
             starts, longest = take_page(world, receiver, starts, subscriber, first, end, now, _POLL)
             if in_window(world, now):
                 counts[RECEIVER_QUEUE_MAX] = max(counts[RECEIVER_QUEUE_MAX], longest)

@@ -5,9 +5,15 @@ well (`sim.mechanisms.webhook_reconciled`), its polls do not depend on its webho
 beforehand (`sim.kernels.pull`), and the pages they brought are a third sorted input here, beside the events
 and the agenda. The notifications of thin webhooks (`sim.mechanisms.thin_webhook`) are webhooks to a receiver
 that takes no time.
+
+Parts of one world that are computed one after another must still meet in the documented order where they
+touch at one instant. There a happening waits for its turn: the latest, in that order, of itself and of what
+led to it at the same instant.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +25,7 @@ from sim.kernels import agenda
 from sim.kernels.agenda import pack, unpack
 from sim.kernels.borrowed import borrowed, hold
 from sim.kernels.parameters import Push, World, borrowed_push, borrowed_world, in_window, setup_delay
+from sim.kernels.pull import end_of_page
 from sim.kernels.receiver import Receiver, accept, borrowed_receiver, open_receiver, take_page
 from sim.kernels.servers import IN_USE, waiting_now, with_room
 from sim.policies import (
@@ -85,6 +92,40 @@ _ADDED_AT_MOST = 4  # happenings in one step: a back-off's end, and a request wi
 _ALIVE = -1  # the redeliveries of an event that is no dead letter
 
 
+class Pages(NamedTuple):
+    """What a subscriber's own polls brought, event by event, as `sim.kernels.pull.fetch` says; or nothing."""
+
+    fetched: NDArray[np.float64]
+    opens_page: NDArray[np.bool_]
+    turns: NDArray[np.int64]
+
+    def of(self, subscriber: int, n_events: int) -> Pages:
+        """One subscriber's row of the arrays of all."""
+        s, n = subscriber, n_events
+        return Pages(self.fetched[s, :n], self.opens_page[s, :n], self.turns[s, :n])
+
+
+class LetIn(NamedTuple):
+    """Which event was the first, second, … to be let in, −1 after the last; or nothing, if nobody asks.
+
+    `turn` is each one's turn at its instant: the last, in the order of events, of those that arrived there
+    since the one let in before it.
+    """
+
+    event: NDArray[np.int64]
+    turn: NDArray[np.int64]
+
+    def of(self, subscriber: int, n_events: int) -> LetIn:
+        """One subscriber's row of the arrays of all."""
+        s, n = subscriber, n_events
+        return LetIn(self.event[s, :n], self.turn[s, :n])
+
+
+_NONE = np.empty(0, dtype=np.int64)
+NO_PAGES = Pages(np.empty(0), np.empty(0, dtype=np.bool_), _NONE)
+NOBODY_ASKS = LetIn(_NONE, _NONE)
+
+
 @jit
 def _arrive(
     world: World,
@@ -129,8 +170,8 @@ def push_to_subscriber(
     push: Push,
     created: NDArray[np.float64],
     subscriber: int,
-    fetched: NDArray[np.float64],
-    brought_by: NDArray[np.int64],
+    pages: Pages,
+    let_in: LetIn,
     first_attempt: NDArray[np.float64],
     visible: NDArray[np.float64],
     attempts: NDArray[np.int32],
@@ -143,8 +184,8 @@ def push_to_subscriber(
 ) -> None:
     """Push every event to one subscriber until the world ends; fills the arrays of shape (n_events,).
 
-    `fetched` and `brought_by` say what the subscriber's own polls brought (`sim.kernels.pull.fetch`), and
-    `status` which events those can no longer bring; the former are empty where it does not poll.
+    Where the subscriber polls as well, `pages` says what that brought, and `status` at first which events
+    it can no longer bring.
     """
     n_events = len(created)
     receiver, starts = open_receiver(world, visible, copies, via, integrals)
@@ -156,7 +197,8 @@ def push_to_subscriber(
     ready = np.empty(n_events, dtype=np.int64)
     _run(
         borrowed_world(world), borrowed_push(push), borrowed(created), subscriber,
-        borrowed(fetched), borrowed(brought_by), borrowed_receiver(receiver), borrowed(starts),
+        Pages(borrowed(pages.fetched), borrowed(pages.opens_page), borrowed(pages.turns)),
+        LetIn(borrowed(let_in.event), borrowed(let_in.turn)), borrowed_receiver(receiver), borrowed(starts),
         borrowed(first_attempt), borrowed(attempts), borrowed(status), borrowed(counts), borrowed(series),
         borrowed(times), borrowed(keys), borrowed(deadline), borrowed(waited_s), borrowed(done),
         borrowed(redelivered), borrowed(ready),
@@ -194,8 +236,8 @@ def _run(
     push: Push,
     created: NDArray[np.float64],
     subscriber: int,
-    fetched: NDArray[np.float64],
-    brought_by: NDArray[np.int64],
+    pages: Pages,
+    let_in: LetIn,
     receiver: Receiver,
     starts: NDArray[np.float64],
     first_attempt: NDArray[np.float64],
@@ -212,6 +254,7 @@ def _run(
     ready: NDArray[np.int64],
 ) -> None:
     """The world of one subscriber. `ready` is a ring: an event is ready at most once at a time."""
+    fetched = pages.fetched
     n_events, n_fetched = len(created), len(fetched)
     integrals = receiver.integrals
     size = 0
@@ -219,6 +262,7 @@ def _run(
     in_flight, open_connections, last_change_s = 0, 0, 0.0
     standing = new_standing()
     next_event, next_fetched = 0, 0
+    n_let_in, turn, turn_s = 0, 0, -1.0
     while next_fetched < n_fetched and np.isnan(fetched[next_fetched]):
         next_fetched += 1
 
@@ -229,22 +273,20 @@ def _run(
         from_agenda, from_page = False, False
         if size > 0 and times[0] < now:
             now, key, from_agenda = times[0], keys[0], True
-        if next_event < n_events and created[next_event] <= now:
+        if next_event < n_events:
             created_key = pack(_ATTEMPT_READY, next_event, 1, _NOTHING)
-            if not from_agenda or created[next_event] < now or created_key < key:
+            if created[next_event] < now or (created[next_event] == now and created_key < key):
                 now, key, from_agenda = created[next_event], created_key, False
-        if next_fetched < n_fetched and fetched[next_fetched] <= now:
-            page_key = pack(_RESPONSE_ARRIVAL, brought_by[next_fetched], 0, _NOTHING)
-            if fetched[next_fetched] < now or page_key < key:
-                now, from_agenda, from_page = fetched[next_fetched], False, True
+        if next_fetched < n_fetched and (
+            fetched[next_fetched] < now or (fetched[next_fetched] == now and pages.turns[next_fetched] < key)
+        ):
+            now, from_agenda, from_page = fetched[next_fetched], False, True
         if now >= world.world_end_s:
             break
         counted = in_window(world, now)
 
         if from_page:
-            page_end = next_fetched + 1
-            while page_end < n_fetched and brought_by[page_end] == brought_by[next_fetched]:
-                page_end += 1
+            page_end = end_of_page(fetched, pages.opens_page, next_fetched)
             starts, longest = take_page(
                 world, receiver, starts, subscriber, next_fetched, page_end, now, _POLL
             )
@@ -272,6 +314,13 @@ def _run(
             heard, leaves = _arrive(
                 world, push, receiver, starts, subscriber, event, attempt, stale, now, counts
             )
+            if len(let_in.event) > 0:
+                turn = max(turn, event) if now == turn_s else event
+                turn_s = now
+                if heard == _ACKNOWLEDGED and receiver.copies[event] == 1:
+                    let_in.event[n_let_in], let_in.turn[n_let_in] = event, turn
+                    n_let_in += 1
+                    turn = 0
             if heard not in (_NOTHING, _REFUSED) and in_window(world, leaves):
                 counts[RESPONSE_BYTES] += world.response_header_bytes
             if code & _LATE:

@@ -9,6 +9,7 @@ it does comes back to them.
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,14 +73,24 @@ _NOTHING, _FOUND, _REFUSED, _ERROR, _LIMITED = range(5)
 _NOTIFIED = 0
 
 
+class Notifications(NamedTuple):
+    """The first notification of each event that was let in, in the order in which that happened.
+
+    When, at whom, of which event, and its turn among what arrives at that instant (`sim.kernels.push`).
+    """
+
+    time_s: NDArray[np.float64]
+    subscriber: NDArray[np.int64]
+    event: NDArray[np.int64]
+    turn: NDArray[np.int64]
+
+
 @jit
 def fetch_by_id(
     world: World,
     pull: Pull,
     fetching: Fetching,
-    told_s: NDArray[np.float64],
-    told_subscriber: NDArray[np.int64],
-    told_event: NDArray[np.int64],
+    told: Notifications,
     fetched: NDArray[np.float64],
     order: NDArray[np.int64],
     attempts: NDArray[np.int32],
@@ -90,9 +101,8 @@ def fetch_by_id(
 ) -> None:
     """Fetch every event a subscriber was told of, until the world ends.
 
-    The notifications `told_…` are in the order in which they happen. Fills arrays of shape
-    (n_subscribers, width): when each event's answer arrived (NaN if none did), and which event was the
-    first, second, … to arrive (−1 after the last). `integrals` are the API's.
+    Fills arrays of shape (n_subscribers, width): when each event's answer arrived (NaN if none did), and
+    which event was the first, second, … to arrive (−1 after the last). `integrals` are the API's.
     """
     subscribers = len(fetched)
     heap = [(0.0, 0, 0, 0, 0, 0, 0.0) for _ in range(0)]
@@ -110,11 +120,11 @@ def fetch_by_id(
     while True:
         now, kind, s, event, number, heard, value_s = world.world_end_s, 0, 0, 0, 0, _NOTHING, 0.0
         from_heap = len(heap) > 0
-        if next_told < len(told_s):
-            s, event = told_subscriber[next_told], told_event[next_told]
-            told = (told_s[next_told], _REQUEST_ARRIVAL, s, event, _NOTIFIED, _NOTHING, 0.0)
-            if not from_heap or told < heap[0]:
-                now, kind, from_heap = told_s[next_told], _REQUEST_ARRIVAL, False
+        if next_told < len(told.time_s):
+            s, turn = told.subscriber[next_told], told.turn[next_told]
+            notified = (told.time_s[next_told], _REQUEST_ARRIVAL, s, turn, _NOTIFIED, _NOTHING, 0.0)
+            if not from_heap or notified < heap[0]:
+                now, kind, event, from_heap = notified[0], _REQUEST_ARRIVAL, told.event[next_told], False
                 next_told += 1
         if from_heap and heap[0][0] < world.world_end_s:
             now, kind, s, event, number, heard, value_s = heappop(heap)

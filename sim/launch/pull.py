@@ -19,15 +19,16 @@ def polling(scenario: Scenario, audience: Audience, seed: int) -> Replication:
     counts = np.zeros(len(pull.COUNTER_NAMES), dtype=np.int64)
     at_api, at_receivers = no_integrals(), no_integrals()
     fetched = np.full(d.visible.shape, np.nan)
-    brought_by = np.full(d.visible.shape, -1, dtype=np.int64)
+    opens_page = np.zeros(d.visible.shape, dtype=np.bool_)
+    turns = np.zeros(d.visible.shape, dtype=np.int64)
     pull.fetch(
-        world, poller, compile_rows(audience), fetched, brought_by, d.first_attempt, d.attempts, d.status,
-        counts, at_api, series,
+        world, poller, compile_rows(audience), fetched, opens_page, turns, d.first_attempt, d.attempts,
+        d.status, counts, at_api, series,
     )  # fmt: skip
     for s, n in enumerate(audience.count):
         at_one = no_integrals()
         pull.take_in(
-            world, s, fetched[s, :n], brought_by[s, :n], d.visible[s, :n], d.copies[s, :n], d.via[s, :n],
+            world, s, fetched[s, :n], opens_page[s, :n], d.visible[s, :n], d.copies[s, :n], d.via[s, :n],
             d.status[s, :n], counts, at_one,
         )  # fmt: skip
         at_receivers += at_one

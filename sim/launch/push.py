@@ -30,13 +30,15 @@ def webhook_reconciled(scenario: Scenario, audience: Audience, seed: int) -> Rep
     d, series = Deliveries.empty(audience, Via.WEBHOOK), empty_series(scenario)
     counts, at_api = np.zeros(len(pull.COUNTER_NAMES), dtype=np.int64), no_integrals()
     fetched = np.full(d.visible.shape, np.nan)
-    brought_by = np.full(d.visible.shape, -1, dtype=np.int64)
+    opens_page = np.zeros(d.visible.shape, dtype=np.bool_)
+    turns = np.zeros(d.visible.shape, dtype=np.int64)
     first_polled, polls = np.full_like(d.first_attempt, np.nan), np.zeros_like(d.attempts)
     pull.fetch(
-        world, poller, compile_rows(audience), fetched, brought_by, first_polled, polls, d.status,
-        counts, at_api, series,
+        world, poller, compile_rows(audience), fetched, opens_page, turns, first_polled, polls,
+        d.status, counts, at_api, series,
     )  # fmt: skip
-    pushed = _push_to_each(world, sender, d, series, fetched, brought_by)
+    pages = push.Pages(fetched, opens_page, turns)
+    pushed = _push_to_each(world, sender, d, series, pages=pages)
     np.fmin(d.first_attempt, first_polled, out=d.first_attempt)
     d.attempts[...] += polls
     polled = counters(pull.COUNTER_NAMES, counts, no_integrals(), at_api)
@@ -54,18 +56,16 @@ def thin_webhook(scenario: Scenario, audience: Audience, seed: int) -> Replicati
         receiver_service=at_once, preempt=False, payload_bytes=scenario.thin_webhook.notification_bytes
     )
     told = Deliveries.empty(audience, Via.WEBHOOK)
-    notified = _push_to_each(telling, sender._replace(on_receipt=True), told, series)
+    let_in = push.LetIn(*(np.full(told.visible.shape, -1, dtype=np.int64) for _ in range(2)))
+    notified = _push_to_each(telling, sender._replace(on_receipt=True), told, series, let_in=let_in)
     d.first_attempt[...], d.attempts[...] = told.first_attempt, told.attempts
     d.status[...] = np.where(told.status == Status.DELIVERED, Status.PENDING, told.status)
 
-    # By time, then subscriber, then event: the order of the notifications' own happenings.
-    known = np.argsort(told.visible, axis=None, kind="stable")[: np.count_nonzero(told.visible >= 0)]
-    who, which = np.unravel_index(known, told.visible.shape)
     counts, at_api, at_receivers = np.zeros(len(thin.COUNTER_NAMES), np.int64), no_integrals(), no_integrals()
     fetched = np.full(d.visible.shape, np.nan)
     order = np.full(d.visible.shape, -1, dtype=np.int64)
     thin.fetch_by_id(
-        world, api, fetching, told.visible[who, which], who, which, fetched, order, d.attempts, d.status,
+        world, api, fetching, _in_order(told, let_in), fetched, order, d.attempts, d.status,
         counts, at_api, series,
     )  # fmt: skip
     for s, n in enumerate(audience.count):
@@ -77,24 +77,31 @@ def thin_webhook(scenario: Scenario, audience: Audience, seed: int) -> Replicati
     return Replication(d, combined(notified, brought), series)
 
 
+def _in_order(told: Deliveries, let_in: push.LetIn) -> thin.Notifications:
+    """All subscribers' notifications by time, then subscriber, then as they were let in."""
+    who, place = np.nonzero(let_in.event >= 0)
+    event, turn = let_in.event[who, place], let_in.turn[who, place]
+    time_s = told.visible[who, event]
+    by_time = np.argsort(time_s, kind="stable")
+    return thin.Notifications(time_s[by_time], who[by_time], event[by_time], turn[by_time])
+
+
 def _push_to_each(
     world: parameters.World,
     sender: parameters.Push,
     d: Deliveries,
     series: NDArray[np.int64],
-    fetched: NDArray[np.float64] | None = None,
-    brought_by: NDArray[np.int64] | None = None,
+    pages: push.Pages | None = None,
+    let_in: push.LetIn | None = None,
 ) -> Counters:
     """Push to one subscriber after another, into records and series; returns what was counted."""
     total = np.zeros(len(push.COUNTER_NAMES), dtype=np.int64)
     integrals = no_integrals()
-    no_fetches, no_polls = np.empty(0), np.empty(0, dtype=np.int64)
     for s, n in enumerate(d.audience.count):
         counts, of_this = np.zeros_like(total), no_integrals()
         push.push_to_subscriber(
             world, sender, d.audience.created_of(s), s,
-            no_fetches if fetched is None else fetched[s, :n],
-            no_polls if brought_by is None else brought_by[s, :n],
+            pages.of(s, n) if pages else push.NO_PAGES, let_in.of(s, n) if let_in else push.NOBODY_ASKS,
             d.first_attempt[s, :n], d.visible[s, :n], d.attempts[s, :n], d.copies[s, :n], d.via[s, :n],
             d.status[s, :n], counts, of_this, series,
         )  # fmt: skip

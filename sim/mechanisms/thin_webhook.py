@@ -43,6 +43,8 @@ from sim.records import Status
 
 _Steps = Generator[simpy.Event, object, None]
 
+_AFTER_NOTIFICATIONS = 1 << 12
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -58,6 +60,11 @@ _FOUND = Fetched("here it is", found=True)
 _REFUSED = Fetched("connection refused", connection_survives=False)
 _SERVER_ERROR = Fetched("answered 500")
 _TIMED_OUT = Fetched("timeout", connection_survives=False)
+
+
+def _place(fetch: int) -> int:
+    """Where a fetch stands among simultaneous attempts at its event: after every notification."""
+    return _AFTER_NOTIFICATIONS + fetch
 
 
 class Fetcher:
@@ -90,7 +97,7 @@ class Fetcher:
         for fetch in range(1, thin.max_attempts + 1):
             answer = world.event()
             self._ask(event, fetch, answer)
-            yield answer | world.at(world.now + thin.timeout_s, Happening.TIMEOUT, s, event, fetch)
+            yield answer | world.at(world.now + thin.timeout_s, Happening.TIMEOUT, s, event, _place(fetch))
             heard = cast(Fetched, answer.value) if answer.triggered else _TIMED_OUT
             self.connections.give_back(still_open=heard.connection_survives)
             if heard is _TIMED_OUT:
@@ -102,7 +109,7 @@ class Fetcher:
             if fetch < thin.max_attempts:
                 due_s = world.now + max(thin.retry_s, heard.retry_after_s)
                 ready_s = up_from(world.receiver_outages, s, due_s)
-                yield world.at(ready_s, Happening.ATTEMPT_READY, s, event, fetch + 1)
+                yield world.at(ready_s, Happening.ATTEMPT_READY, s, event, _place(fetch + 1))
         world.deliveries.status[s, event] = Status.LOST
         world.tell(s, "the subscriber gives up on event {}", event)
 
@@ -124,7 +131,7 @@ class Fetcher:
         """The request's way to the API, what happens there, and the answer's way back."""
         world, s = self._world, self._subscriber
         transit_s = setting_up_s + self._transit(Stream.FETCH_REQUEST_TRANSIT, event, fetch)
-        yield world.at(world.now + transit_s, Happening.REQUEST_ARRIVAL, s, event, fetch)
+        yield world.at(world.now + transit_s, Happening.REQUEST_ARRIVAL, s, event, _place(fetch))
 
         if self._api.door == BLACK_HOLE:
             return
@@ -137,7 +144,7 @@ class Fetcher:
             world.tell(s, "the answer to the GET of event {} is lost on the way", event)
             return
         transit_s = self._transit(Stream.FETCH_RESPONSE_TRANSIT, event, fetch)
-        yield world.at(world.now + transit_s, Happening.RESPONSE_ARRIVAL, s, event, fetch)
+        yield world.at(world.now + transit_s, Happening.RESPONSE_ARRIVAL, s, event, _place(fetch))
         answer.succeed(said)
 
     def _served(self, event: int, fetch: int) -> Generator[simpy.Event, object, Fetched]:

@@ -60,6 +60,20 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.launch.push:webhook",
         ("push_to_subscriber",),
     ),
+    "webhook_reconciled": Mechanism(
+        "the provider POSTs each event, and the subscriber asks now and then what it missed",
+        Via.WEBHOOK,
+        "sim.mechanisms.webhook_reconciled:run_webhook_reconciled",
+        "sim.launch.push:webhook_reconciled",
+        ("push_to_subscriber", "fetch"),
+    ),
+    "thin_webhook": Mechanism(
+        "the provider POSTs a notice of each event, and the subscriber fetches it by its id",
+        Via.WEBHOOK,
+        "sim.mechanisms.thin_webhook:run_thin_webhook",
+        "sim.launch.push:thin_webhook",
+        ("push_to_subscriber", "fetch_by_id", "take_in"),
+    ),
     "polling": Mechanism(
         "the subscriber asks at intervals",
         Via.POLL,

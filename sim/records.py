@@ -76,8 +76,8 @@ class Counters:
         empty_responses: polls answered with nothing new.
         not_modified: of those, answered 304.
         rejected: answers 429 (rate limit) and 503 (full queue).
-        errors: refused connections, a receiver's own 4xx and 5xx, an API's 5xx or an intermediary's 504; failures
-            of a broker's consumer on a message.
+        errors: refused connections; 400 and 5xx, a receiver's, an API's or an intermediary's; failures of a
+            broker's consumer on a message.
         timeouts: requests given up by the client.
         request_bytes: sent by clients: headers and payloads.
         response_bytes: sent by servers: headers and payloads.

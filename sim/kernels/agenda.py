@@ -22,6 +22,8 @@ _EVENT_MASK = (1 << _EVENT_BITS) - 1
 _POLL_BITS = 33
 _POLL_MASK = (1 << _POLL_BITS) - 1
 _SUBSCRIBER_MASK = (1 << (_KIND_SHIFT - _POLL_BITS)) - 1
+LAST_EVENT = _EVENT_MASK
+"""A number that comes after those of all events."""
 
 
 @jit

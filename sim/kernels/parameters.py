@@ -9,16 +9,21 @@ from sim.distributions import Distribution, compile_distribution
 from sim.kernels.borrowed import borrowed
 from sim.kernels.feed import Feed
 from sim.policies import (
+    NEVER,
     NO_HOLDING,
     AdaptiveRule,
+    DisablingRule,
     HoldingRule,
     Outages,
     PollSchedule,
+    RedeliveryRule,
     RetryPolicy,
     api_outages,
     compile_adaptive,
+    compile_disabling,
     compile_holding,
     compile_rate_limit,
+    compile_redelivery,
     compile_retention,
     compile_retry,
     compile_schedule,
@@ -27,7 +32,7 @@ from sim.policies import (
     sleeping_schedule,
 )
 from sim.records import series_bin_s
-from sim.scenario import Scenario
+from sim.scenario import Polling, Scenario
 
 
 class World(NamedTuple):
@@ -48,6 +53,7 @@ class World(NamedTuple):
     setup_bytes: int
     receiver_workers: int
     receiver_service: Distribution
+    preempt: bool
     outages: Outages
     series_bin_s: float
 
@@ -88,6 +94,7 @@ def borrowed_world(world: World) -> World:
         world.setup_bytes,
         world.receiver_workers,
         _borrowed_distribution(world.receiver_service),
+        world.preempt,
         _borrowed_outages(world.outages),
         world.series_bin_s,
     )
@@ -114,6 +121,11 @@ class Push(NamedTuple):
     on_receipt: bool
     queue_limit: int
     retry_after_s: float
+    error_probability: float
+    clock_offset_s: float
+    signature_tolerance_s: float
+    disabling: DisablingRule
+    redelivery: RedeliveryRule
 
 
 @jit
@@ -137,7 +149,20 @@ def borrowed_push(push: Push) -> Push:
         push.on_receipt,
         push.queue_limit,
         push.retry_after_s,
+        push.error_probability,
+        push.clock_offset_s,
+        push.signature_tolerance_s,
+        push.disabling,
+        push.redelivery,
     )
+
+
+class Fetching(NamedTuple):
+    """What fetching by id needs besides: the client's patience."""
+
+    timeout_s: float
+    retry_s: float
+    max_attempts: int
 
 
 AT_INTERVALS, ADAPTIVE, LONG = range(3)
@@ -208,6 +233,7 @@ def compile_world(scenario: Scenario, seed: int) -> World:
         setup_bytes=network.setup_bytes,
         receiver_workers=receiver.workers,
         receiver_service=compile_distribution(receiver.service),
+        preempt=receiver.discipline == "preempt",
         outages=receiver_outages(scenario, seed),
         series_bin_s=series_bin_s(scenario),
     )
@@ -215,19 +241,31 @@ def compile_world(scenario: Scenario, seed: int) -> World:
 
 def compile_push(scenario: Scenario) -> Push:
     """The push part of a scenario."""
+    receiver = scenario.receiver
     return Push(
         timeout_s=scenario.webhook.timeout_s,
         max_in_flight=scenario.webhook.max_in_flight,
         retry=compile_retry(scenario.webhook.retry),
-        on_receipt=scenario.receiver.acknowledge == "on_receipt",
-        queue_limit=scenario.receiver.queue_limit,
-        retry_after_s=scenario.receiver.retry_after_s,
+        on_receipt=receiver.acknowledge == "on_receipt",
+        queue_limit=receiver.queue_limit,
+        retry_after_s=receiver.retry_after_s,
+        error_probability=receiver.error_probability,
+        clock_offset_s=receiver.clock_offset_s,
+        signature_tolerance_s=receiver.signature_tolerance_s or NEVER,
+        disabling=compile_disabling(scenario.webhook.disabling),
+        redelivery=compile_redelivery(scenario.webhook.redelivery),
     )
 
 
-def compile_pull(scenario: Scenario, seed: int) -> Pull:
-    """What `polling` needs of a scenario."""
-    api, polling = scenario.provider_api, scenario.polling
+def compile_fetching(scenario: Scenario) -> Fetching:
+    """The part of a scenario that says how a subscriber fetches what it was told of."""
+    thin = scenario.thin_webhook
+    return Fetching(timeout_s=thin.timeout_s, retry_s=thin.retry_s, max_attempts=thin.max_attempts)
+
+
+def compile_pull(scenario: Scenario, seed: int, polling: Polling | None = None) -> Pull:
+    """What `polling` needs of a scenario; `polling` in place of the scenario's own."""
+    api, polling = scenario.provider_api, polling or scenario.polling
     rate_limit, rate_limit_per_s = compile_rate_limit(api.rate_limit)
     retained_events, retained_s = compile_retention(scenario)
     return Pull(

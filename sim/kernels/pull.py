@@ -95,13 +95,22 @@ _LOST = int(Status.LOST)
 
 
 @jit
+def _turn_for(subscriber: int, turn: int) -> int:
+    """A turn among all subscribers' happenings as one among those of this subscriber."""
+    kind, whose, number = unpack_poll(turn)
+    if whose != subscriber:
+        number = 0 if whose < subscriber else agenda.LAST_EVENT
+    return agenda.pack(kind, number, 0, 0)
+
+
+@jit
 def fetch(
     world: World,
     pull: Pull,
     rows: Rows,
     fetched: NDArray[np.float64],
     opens_page: NDArray[np.bool_],
-    page_poll: NDArray[np.int64],
+    turns: NDArray[np.int64],
     first_attempt: NDArray[np.float64],
     attempts: NDArray[np.int32],
     status: NDArray[np.int8],
@@ -112,8 +121,8 @@ def fetch(
     """Run all pollers until the world ends; fills arrays of shape (n_subscribers, width).
 
     `fetched` is when the response that brought an event arrived, NaN if none did; `opens_page` marks the
-    first event of each response, `page_poll` is the number of the poll it answered. `integrals` are the
-    API's.
+    first event of each response, and `turns` holds its turn among what else happens to this subscriber at
+    that instant, as a key of `sim.kernels.agenda`. `integrals` are the API's.
     """
     n = len(fetched)
     phase_s, started_s, sent_s = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -136,7 +145,7 @@ def fetch(
             borrowed(connected), borrowed(seen_connected),
         ),
         borrowed(times), borrowed(keys), borrowed(free), borrowed(starts), borrowed(ring), borrowed(window),
-        borrowed(used), borrowed(fetched), borrowed(opens_page), borrowed(page_poll), borrowed(first_attempt),
+        borrowed(used), borrowed(fetched), borrowed(opens_page), borrowed(turns), borrowed(first_attempt),
         borrowed(attempts), borrowed(status), borrowed(counts), borrowed(integrals), borrowed(series),
     )  # fmt: skip
     hold(phase_s, started_s, sent_s, interval_s, newest_s, retry_after_s, wake, polls, cursor, etag_poll)
@@ -159,7 +168,7 @@ def _run(
     used: NDArray[np.int64],
     fetched: NDArray[np.float64],
     opens_page: NDArray[np.bool_],
-    page_poll: NDArray[np.int64],
+    turns: NDArray[np.int64],
     first_attempt: NDArray[np.float64],
     attempts: NDArray[np.int32],
     status: NDArray[np.int8],
@@ -179,6 +188,7 @@ def _run(
     subscribers = len(fetched)
     too_late = [(0.0, 0, 0, 0.0) for _ in range(0)]
     outstanding, last_change_s = 0, 0.0
+    turn, turn_s = 0, -1.0
     for s in range(subscribers):
         p.phase_s[s] = first_wake(pull.schedule, world.seed, s)
         start_s = tick_at(pull.schedule, p.phase_s[s], world.seed, s, 0)
@@ -195,8 +205,11 @@ def _run(
             _, key, cursor, sent_s = heappop(too_late)
             kind, s, poll = unpack_poll(key)
         else:
-            kind, s, poll = unpack_poll(keys[0])
+            key = keys[0]
+            kind, s, poll = unpack_poll(key)
             cursor, sent_s = p.cursor[s], p.sent_s[s]
+        # What follows without delay from a late happening of an instant comes no earlier than that.
+        turn, turn_s = (max(turn, key) if now == turn_s else key), now
         counted = window_start_s <= now < window_end_s
         asks = False
         if kind in (_RESPONSE_ARRIVAL, _TIMEOUT):
@@ -292,7 +305,7 @@ def _run(
                 for event in range(first, end):
                     fetched[s, event] = now
                     opens_page[s, event] = event == first
-                    page_poll[s, event] = poll
+                    turns[s, event] = _turn_for(s, turn)
                 if first < end:
                     p.found[s] = True
                     p.newest_s[s] = created_at(rows, s, end - 1)

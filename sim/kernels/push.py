@@ -1,9 +1,19 @@
 """The push family, compiled: what `sim.mechanisms.webhook` says, one subscriber after another.
 
-Subscribers share nothing when events are pushed, so each is a world of its own.
+Subscribers share nothing when events are pushed, so each is a world of its own. Where a subscriber polls as
+well (`sim.mechanisms.webhook_reconciled`), its polls do not depend on its webhooks: they are computed
+beforehand (`sim.kernels.pull`), and the pages they brought are a third sorted input here, beside the events
+and the agenda. The notifications of thin webhooks (`sim.mechanisms.thin_webhook`) are webhooks to a receiver
+that takes no time.
+
+Parts of one world that are computed one after another must still meet in the documented order where they
+touch at one instant. There a happening waits for its turn: the latest, in that order, of itself and of what
+led to it at the same instant.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +24,43 @@ from sim.happenings import Happening
 from sim.kernels import agenda
 from sim.kernels.agenda import pack, unpack
 from sim.kernels.borrowed import borrowed, hold
+from sim.kernels.intake import end_of_page
 from sim.kernels.parameters import Push, World, borrowed_push, borrowed_world, in_window, setup_delay
-from sim.kernels.servers import IN_USE, empty_queue, idle_servers, serve, waiting_now, with_room
-from sim.policies import BLACK_HOLE, REFUSE, UP, bin_of, outage_at, overlap, retry_delay, slowdown_at
+from sim.kernels.receiver import Receiver, accept, borrowed_receiver, open_receiver, take_page
+from sim.kernels.servers import IN_USE, waiting_now, with_room
+from sim.policies import (
+    BLACK_HOLE,
+    NEVER,
+    REFUSE,
+    UP,
+    after_failure,
+    after_success,
+    bin_of,
+    is_off,
+    is_stale,
+    new_standing,
+    next_look,
+    outage_at,
+    overlap,
+    retry_delay,
+)
 from sim.randomness import Stream, delivery_entity, uniform
-from sim.records import Status
+from sim.records import Status, Via
 
-REQUESTS, REJECTED, ERRORS, TIMEOUTS, REQUEST_BYTES, RESPONSE_BYTES, OPENED, PEAK, QUEUE_MAX = range(9)
+(
+    REQUESTS,
+    REJECTED,
+    ERRORS,
+    TIMEOUTS,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    OPENED,
+    PEAK,
+    QUEUE_MAX,
+    UNSENT,
+    DEAD_LETTERS,
+    REDELIVERIES,
+) = range(12)
 COUNTER_NAMES = (
     "requests",
     "rejected",
@@ -31,6 +71,9 @@ COUNTER_NAMES = (
     "connections_opened",
     "connections_peak",
     "receiver_queue_max",
+    "unsent",
+    "dead_letters",
+    "redeliveries",
 )
 
 _RESPONSE_ARRIVAL = int(Happening.RESPONSE_ARRIVAL)
@@ -38,27 +81,63 @@ _TIMEOUT = int(Happening.TIMEOUT)
 _ATTEMPT_READY = int(Happening.ATTEMPT_READY)
 _REQUEST_ARRIVAL = int(Happening.REQUEST_ARRIVAL)
 _DELIVERED, _LOST, _PENDING = int(Status.DELIVERED), int(Status.LOST), int(Status.PENDING)
+_WEBHOOK, _POLL = int(Via.WEBHOOK), int(Via.POLL)
 
-# What a sender hears, the code of a happening's key; a request that arrives after its sender left is LATE.
-_NOTHING, _ACKNOWLEDGED, _REFUSED, _ERROR, _FULL, _LATE = range(6)
+# What a sender hears, the code of an answer's key; 400 and 500 are one to it.
+_NOTHING, _ACKNOWLEDGED, _REFUSED, _ERROR, _FULL = range(5)
+# The code of a request's key: whether its sender has left when it arrives, and its signature is too old.
+_LATE, _STALE = 1, 2
 
 _ADDED_AT_MOST = 4  # happenings in one step: a back-off's end, and a request with its timeout
+_ALIVE = -1  # the redeliveries of an event that is no dead letter
+
+
+class Pages(NamedTuple):
+    """What a subscriber's own polls brought, event by event, as `sim.kernels.pull.fetch` says; or nothing."""
+
+    fetched: NDArray[np.float64]
+    opens_page: NDArray[np.bool_]
+    turns: NDArray[np.int64]
+
+    def of(self, subscriber: int, n_events: int) -> Pages:
+        """One subscriber's row of the arrays of all."""
+        s, n = subscriber, n_events
+        return Pages(self.fetched[s, :n], self.opens_page[s, :n], self.turns[s, :n])
+
+
+class LetIn(NamedTuple):
+    """Which event was the first, second, … to be let in, −1 after the last; or nothing, if nobody asks.
+
+    `turn` is each one's turn at its instant: the last, in the order of events, of those that arrived there
+    since the one let in before it.
+    """
+
+    event: NDArray[np.int64]
+    turn: NDArray[np.int64]
+
+    def of(self, subscriber: int, n_events: int) -> LetIn:
+        """One subscriber's row of the arrays of all."""
+        s, n = subscriber, n_events
+        return LetIn(self.event[s, :n], self.turn[s, :n])
+
+
+_NONE = np.empty(0, dtype=np.int64)
+NO_PAGES = Pages(np.empty(0), np.empty(0, dtype=np.bool_), _NONE)
+NOBODY_ASKS = LetIn(_NONE, _NONE)
 
 
 @jit
 def _arrive(
     world: World,
     push: Push,
+    receiver: Receiver,
+    starts: NDArray[np.float64],
     subscriber: int,
     event: int,
+    attempt: int,
+    stale: bool,
     now: float,
-    free: NDArray[np.float64],
-    starts: NDArray[np.float64],
-    ring: NDArray[np.int64],
-    visible: NDArray[np.float64],
-    copies: NDArray[np.int32],
     counts: NDArray[np.int64],
-    integrals: NDArray[np.float64],
 ) -> tuple[int, float]:
     """The request reaches the receiver; returns what it answers and when that leaves."""
     door = outage_at(world.outages, subscriber, now)
@@ -68,21 +147,20 @@ def _arrive(
     if door != UP:
         counts[ERRORS] += counted
         return (_REFUSED if door == REFUSE else _ERROR), now
-    waiting = waiting_now(starts, ring, now)
-    if free[0] > now and waiting >= push.queue_limit:
+    entity = delivery_entity(subscriber, event)
+    if stale or (
+        push.error_probability > 0.0
+        and uniform(world.seed, Stream.RECEIVER_ERROR, entity, attempt) < push.error_probability
+    ):
+        counts[ERRORS] += counted
+        return _ERROR, now
+    waiting = waiting_now(starts, receiver.ring, now)
+    if not world.preempt and receiver.free[0] > now and waiting >= push.queue_limit:
         counts[REJECTED] += counted
         return _FULL, now
-    entity = delivery_entity(subscriber, event)
-    slowdown = slowdown_at(world.outages, subscriber, max(now, free[0]))
-    service_s = slowdown * sample(world.receiver_service, world.seed, Stream.SERVICE, entity, copies[event])
-    copies[event] += 1
-    start, end = serve(
-        free, starts, ring, now, service_s, world.window_start_s, world.window_end_s, integrals
-    )
+    start, end = accept(world, receiver, starts, subscriber, event, now, _WEBHOOK)
     if counted:
         counts[QUEUE_MAX] = max(counts[QUEUE_MAX], waiting + (start > now))
-    if end < world.world_end_s and not visible[event] <= end:
-        visible[event] = end
     return _ACKNOWLEDGED, (now if push.on_receipt else end)
 
 
@@ -92,33 +170,64 @@ def push_to_subscriber(
     push: Push,
     created: NDArray[np.float64],
     subscriber: int,
+    pages: Pages,
+    let_in: LetIn,
     first_attempt: NDArray[np.float64],
     visible: NDArray[np.float64],
     attempts: NDArray[np.int32],
     copies: NDArray[np.int32],
+    via: NDArray[np.int8],
     status: NDArray[np.int8],
     counts: NDArray[np.int64],
     integrals: NDArray[np.float64],
     series: NDArray[np.int64],
 ) -> None:
-    """Push every event to one subscriber until the world ends; fills the arrays of shape (n_events,)."""
+    """Push every event to one subscriber until the world ends; fills the arrays of shape (n_events,).
+
+    Where the subscriber polls as well, `pages` says what that brought, and `status` at first which events
+    it can no longer bring.
+    """
     n_events = len(created)
-    free = idle_servers(world.receiver_workers)
-    starts, ring = empty_queue()
+    receiver, starts = open_receiver(world, visible, copies, via, integrals)
     times, keys = np.empty(64, dtype=np.float64), np.empty(64, dtype=np.int64)
     deadline = np.empty(n_events, dtype=np.float64)
     waited_s = np.full(n_events, push.retry.base_s)
-    gave_up = np.zeros(n_events, dtype=np.bool_)
+    done = np.zeros(n_events, dtype=np.bool_)
+    redelivered = np.full(n_events, _ALIVE, dtype=np.int16)
     ready = np.empty(n_events, dtype=np.int64)
     _run(
         borrowed_world(world), borrowed_push(push), borrowed(created), subscriber,
-        borrowed(first_attempt), borrowed(visible), borrowed(attempts), borrowed(copies), borrowed(status),
-        borrowed(counts), borrowed(integrals), borrowed(series),
-        borrowed(free), borrowed(starts), borrowed(ring), borrowed(times), borrowed(keys),
-        borrowed(deadline), borrowed(waited_s), borrowed(gave_up),
-        borrowed(ready),
+        Pages(borrowed(pages.fetched), borrowed(pages.opens_page), borrowed(pages.turns)),
+        LetIn(borrowed(let_in.event), borrowed(let_in.turn)), borrowed_receiver(receiver), borrowed(starts),
+        borrowed(first_attempt), borrowed(attempts), borrowed(status), borrowed(counts), borrowed(series),
+        borrowed(times), borrowed(keys), borrowed(deadline), borrowed(waited_s), borrowed(done),
+        borrowed(redelivered), borrowed(ready),
     )  # fmt: skip
-    hold(free, starts, ring, times, keys, deadline, waited_s, gave_up, ready)
+    hold(receiver.free, receiver.ring, receiver.in_service, receiver.dropped, starts)
+    hold(times, keys, deadline, waited_s, done, redelivered, ready)
+
+
+@jit
+def _tried_again_at(
+    push: Push,
+    event: int,
+    created_s: float,
+    now: float,
+    counted: bool,
+    redelivered: NDArray[np.int16],
+    counts: NDArray[np.int64],
+) -> float:
+    """When an event whose retries are over is tried by hand; NEVER when it is given up for good."""
+    if redelivered[event] == _ALIVE:
+        redelivered[event] = 0
+        counts[DEAD_LETTERS] += counted
+    if redelivered[event] == push.redelivery.rounds:
+        return NEVER
+    look_s = next_look(push.redelivery, now)
+    if look_s - created_s > push.redelivery.within_s:
+        return NEVER
+    redelivered[event] += 1
+    return look_s
 
 
 @jit
@@ -127,62 +236,94 @@ def _run(
     push: Push,
     created: NDArray[np.float64],
     subscriber: int,
+    pages: Pages,
+    let_in: LetIn,
+    receiver: Receiver,
+    starts: NDArray[np.float64],
     first_attempt: NDArray[np.float64],
-    visible: NDArray[np.float64],
     attempts: NDArray[np.int32],
-    copies: NDArray[np.int32],
     status: NDArray[np.int8],
     counts: NDArray[np.int64],
-    integrals: NDArray[np.float64],
     series: NDArray[np.int64],
-    free: NDArray[np.float64],
-    starts: NDArray[np.float64],
-    ring: NDArray[np.int64],
     times: NDArray[np.float64],
     keys: NDArray[np.int64],
     deadline: NDArray[np.float64],
     waited_s: NDArray[np.float64],
-    gave_up: NDArray[np.bool_],
+    done: NDArray[np.bool_],
+    redelivered: NDArray[np.int16],
     ready: NDArray[np.int64],
 ) -> None:
     """The world of one subscriber. `ready` is a ring: an event is ready at most once at a time."""
-    n_events = len(created)
+    fetched = pages.fetched
+    n_events, n_fetched = len(created), len(fetched)
+    integrals = receiver.integrals
     size = 0
     ready_first, ready_count = 0, 0
     in_flight, open_connections, last_change_s = 0, 0, 0.0
-    next_event = 0
+    standing = new_standing()
+    next_event, next_fetched = 0, 0
+    n_let_in, turn, turn_s = 0, 0, -1.0
+    while next_fetched < n_fetched and np.isnan(fetched[next_fetched]):
+        next_fetched += 1
 
     while True:
         if size + _ADDED_AT_MOST > len(times):
             times, keys = agenda.grown(times, keys)
-        if next_event < n_events and (
-            size == 0
-            or created[next_event] < times[0]
-            or (created[next_event] == times[0] and pack(_ATTEMPT_READY, next_event, 1, _NOTHING) < keys[0])
+        now, key = world.world_end_s, 0
+        from_agenda, from_page = False, False
+        if size > 0 and times[0] < now:
+            now, key, from_agenda = times[0], keys[0], True
+        if next_event < n_events:
+            created_key = pack(_ATTEMPT_READY, next_event, 1, _NOTHING)
+            if created[next_event] < now or (created[next_event] == now and created_key < key):
+                now, key, from_agenda = created[next_event], created_key, False
+        if next_fetched < n_fetched and (
+            fetched[next_fetched] < now or (fetched[next_fetched] == now and pages.turns[next_fetched] < key)
         ):
-            now, kind, event, attempt, heard = created[next_event], _ATTEMPT_READY, next_event, 1, _NOTHING
-            next_event += 1
-        elif size > 0 and times[0] < world.world_end_s:
-            now = times[0]
-            kind, event, attempt, heard = unpack(keys[0])
-            size = agenda.drop_first(times, keys, size)
-        else:
+            now, from_agenda, from_page = fetched[next_fetched], False, True
+        if now >= world.world_end_s:
             break
         counted = in_window(world, now)
+
+        if from_page:
+            page_end = end_of_page(fetched, pages.opens_page, next_fetched)
+            starts, longest = take_page(
+                world, receiver, starts, subscriber, next_fetched, page_end, now, _POLL
+            )
+            if counted:
+                counts[QUEUE_MAX] = max(counts[QUEUE_MAX], longest)
+            next_fetched = page_end
+            while next_fetched < n_fetched and np.isnan(fetched[next_fetched]):
+                next_fetched += 1
+            continue
+
+        kind, event, attempt, code = unpack(key)
+        if from_agenda:
+            size = agenda.drop_first(times, keys, size)
+        else:
+            next_event += 1
 
         if kind == _ATTEMPT_READY:
             ready[(ready_first + ready_count) % n_events] = event
             ready_count += 1
+            counts[REDELIVERIES] += counted and redelivered[event] > 0
 
         elif kind == _REQUEST_ARRIVAL:
-            late = heard == _LATE
-            starts = with_room(starts, ring)
+            starts = with_room(starts, receiver.ring)
+            stale = code & _STALE != 0
             heard, leaves = _arrive(
-                world, push, subscriber, event, now, free, starts, ring, visible, copies, counts, integrals
+                world, push, receiver, starts, subscriber, event, attempt, stale, now, counts
             )
+            if len(let_in.event) > 0:
+                turn = max(turn, event) if now == turn_s else event
+                turn_s = now
+                if heard == _ACKNOWLEDGED and receiver.copies[event] == 1:
+                    let_in.event[n_let_in], let_in.turn[n_let_in] = event, turn
+                    n_let_in += 1
+                    turn = 0
             if heard not in (_NOTHING, _REFUSED) and in_window(world, leaves):
                 counts[RESPONSE_BYTES] += world.response_header_bytes
-            if late:
+            if code & _LATE:
                 continue
             entity = delivery_entity(subscriber, event)
             back = leaves + sample(world.one_way, world.seed, Stream.RESPONSE_TRANSIT, entity, attempt)
@@ -201,24 +342,44 @@ def _run(
             in_flight -= 1
             if kind == _TIMEOUT:
                 counts[TIMEOUTS] += counted
-            if kind == _TIMEOUT or heard == _REFUSED or not world.keep_alive:
+            if kind == _TIMEOUT or code == _REFUSED or not world.keep_alive:
                 open_connections -= 1
-            if heard != _ACKNOWLEDGED:
-                gave_up[event] = True
-                if attempt < push.retry.attempts_allowed:
+            if code == _ACKNOWLEDGED:
+                standing = after_success(standing)
+                done[event] = True
+            else:
+                standing = after_failure(push.disabling, standing, now)
+                ready_s = NEVER
+                if redelivered[event] == _ALIVE and attempt < push.retry.attempts_allowed:
                     u = uniform(world.seed, Stream.RETRY_JITTER, delivery_entity(subscriber, event), attempt)
                     waited_s[event] = retry_delay(push.retry, attempt, waited_s[event], u)
-                    ready_s = now + max(waited_s[event], push.retry_after_s if heard == _FULL else 0.0)
-                    if not ready_s - created[event] > push.retry.max_duration_s:
-                        gave_up[event] = False
-                        key = pack(_ATTEMPT_READY, event, attempt + 1, _NOTHING)
-                        size = agenda.add(times, keys, size, ready_s, key)
+                    ready_s = now + max(waited_s[event], push.retry_after_s if code == _FULL else 0.0)
+                    if ready_s - created[event] > push.retry.max_duration_s:
+                        ready_s = NEVER
+                if ready_s == NEVER:
+                    ready_s = _tried_again_at(push, event, created[event], now, counted, redelivered, counts)
+                if ready_s < NEVER:
+                    key = pack(_ATTEMPT_READY, event, attempt + 1, _NOTHING)
+                    size = agenda.add(times, keys, size, ready_s, key)
+                else:
+                    done[event] = True
 
         while ready_count > 0 and in_flight < push.max_in_flight:
             event = ready[ready_first]
             ready_first = (ready_first + 1) % n_events
             ready_count -= 1
             attempt = int(attempts[event]) + 1
+            if is_off(standing, now):
+                counts[UNSENT] += counted
+                ready_s = _tried_again_at(push, event, created[event], now, counted, redelivered, counts)
+                if ready_s < NEVER:
+                    if size + _ADDED_AT_MOST > len(times):
+                        times, keys = agenda.grown(times, keys)
+                    key = pack(_ATTEMPT_READY, event, attempt, _NOTHING)
+                    size = agenda.add(times, keys, size, ready_s, key)
+                else:
+                    done[event] = True
+                continue
             attempts[event] = attempt
             if attempt == 1:
                 first_attempt[event] = now
@@ -243,7 +404,9 @@ def _run(
             if uniform(world.seed, Stream.REQUEST_LOSS, entity, attempt) >= world.request_loss:
                 transit_s = sample(world.one_way, world.seed, Stream.REQUEST_TRANSIT, entity, attempt)
                 arrival = now + (setting_up_s + transit_s)
-                code = _LATE if arrival >= deadline[event] else _NOTHING
+                code = _LATE if arrival >= deadline[event] else 0
+                if is_stale(now, arrival, push.clock_offset_s, push.signature_tolerance_s):
+                    code |= _STALE
                 size = agenda.add(times, keys, size, arrival, pack(_REQUEST_ARRIVAL, event, attempt, code))
             if arrival >= deadline[event]:
                 key = pack(_TIMEOUT, event, attempt, _NOTHING)
@@ -252,10 +415,13 @@ def _run(
     in_use = in_flight * overlap(last_change_s, world.window_end_s, world.window_start_s, world.window_end_s)
     integrals[IN_USE] += in_use
     for event in range(n_events):
-        if visible[event] < world.world_end_s:
+        polls_are_past_it = n_fetched == 0 or status[event] == _LOST or not np.isnan(fetched[event])
+        if receiver.visible[event] < world.world_end_s:
             status[event] = _DELIVERED
-        elif gave_up[event] and copies[event] == 0:
-            status[event] = _LOST
+        else:
+            gone = done[event] and receiver.copies[event] == receiver.dropped[event] and polls_are_past_it
+            status[event] = _LOST if gone else _PENDING
+            receiver.via[event] = _WEBHOOK
     for key in keys[:size]:
         kind, event, _, _ = unpack(key)
         if kind == _REQUEST_ARRIVAL and status[event] == _LOST:

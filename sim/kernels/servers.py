@@ -3,7 +3,7 @@
 Two arrays: when each worker is free (a heap), and when each waiting job will start (a ring: starts never
 decrease in order of arrival). A job that joins starts at the later of now and the earliest time a worker
 is free (Kiefer & Wolfowitz, "On the theory of queues with many servers", 1955), so its end is known
-at once.
+at once. With the "preempt" discipline nobody queues: a new job takes the only worker.
 """
 
 from __future__ import annotations
@@ -113,3 +113,23 @@ def serve(
         integrals[WAITING] += overlap(now, start, window_start_s, window_end_s)
     integrals[BUSY] += overlap(start, end, window_start_s, window_end_s)
     return start, end
+
+
+@jit
+def preempt(
+    free: NDArray[np.float64],
+    now: float,
+    service_s: float,
+    window_start_s: float,
+    window_end_s: float,
+    integrals: NDArray[np.float64],
+) -> float:
+    """Give the only worker a job that arrives `now`, whoever it serves; returns when that ends.
+
+    The time that was still owed to whoever had the worker is taken off `integrals[BUSY]` again.
+    """
+    end = now + service_s
+    owed_s = overlap(now, free[0], window_start_s, window_end_s)
+    integrals[BUSY] += overlap(now, end, window_start_s, window_end_s) - owed_s
+    free[0] = end
+    return end

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,3 +31,12 @@ def counters(
         found.provider_busy_s, found.provider_queue_integral_s = float(at_api[BUSY]), float(at_api[WAITING])
         found.connection_s += float(at_api[IN_USE])
     return found
+
+
+def combined(first: Counters, second: Counters) -> Counters:
+    """What two parts of one world counted, together: the longest queue of either, and sums."""
+    both = Counters()
+    for field in fields(Counters):
+        a, b = getattr(first, field.name), getattr(second, field.name)
+        setattr(both, field.name, max(a, b) if field.name.endswith("_queue_max") else a + b)
+    return both

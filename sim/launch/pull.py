@@ -40,16 +40,16 @@ def _pull(scenario: Scenario, audience: Audience, seed: int, poller: parameters.
     at_api, at_receivers = no_integrals(), no_integrals()
     fetched = np.full(d.visible.shape, np.nan)
     opens_page = np.zeros(d.visible.shape, dtype=np.bool_)
-    page_poll = np.full(d.visible.shape, -1, dtype=np.int64)
+    turns = np.zeros(d.visible.shape, dtype=np.int64)
     pull.fetch(
-        world, poller, compile_rows(audience), fetched, opens_page, page_poll, d.first_attempt, d.attempts,
+        world, poller, compile_rows(audience), fetched, opens_page, turns, d.first_attempt, d.attempts,
         d.status, counts, at_api, series,
     )  # fmt: skip
     for s, n in enumerate(audience.count):
         at_one = no_integrals()
         intake.take_in(
-            world, s, fetched[s, :n], opens_page[s, :n], d.visible[s, :n], d.copies[s, :n], d.status[s, :n],
-            counts, at_one,
+            world, s, int(Via.POLL), fetched[s, :n], opens_page[s, :n], d.visible[s, :n], d.copies[s, :n],
+            d.via[s, :n], d.status[s, :n], counts, at_one,
         )  # fmt: skip
         at_receivers += at_one
     return Replication(d, counters(pull.COUNTER_NAMES, counts, at_receivers, at_api), series)

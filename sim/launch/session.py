@@ -36,8 +36,8 @@ def streaming(scenario: Scenario, audience: Audience, seed: int) -> Replication:
     for s, n in enumerate(audience.count):
         at_one, alone = no_integrals(), np.ones(n, dtype=np.bool_)  # each message joins the queue by itself
         intake.take_in(
-            world, s, arrived[s, :n], alone, d.visible[s, :n], d.copies[s, :n], d.status[s, :n],
-            counts, at_one,
+            world, s, int(Via.STREAM), arrived[s, :n], alone, d.visible[s, :n], d.copies[s, :n],
+            d.via[s, :n], d.status[s, :n], counts, at_one,
         )  # fmt: skip
         at_receivers += at_one
     return Replication(d, counters(pull.COUNTER_NAMES, counts, at_receivers, at_api), series)

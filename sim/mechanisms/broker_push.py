@@ -26,10 +26,10 @@ have failed to come for `heartbeat_timeout_s`: until then the broker goes on sen
 was up resets the back-off, an outage while one is being set up does not.
 
 Assumptions. One queue, one connection and one consumer for each subscriber; `receiver.workers` serve what
-it accepts, whatever the receiver's `queue_limit`. A connection is two pipes: nothing overtakes in either
-direction, nothing is lost but what is under way when it ends. Acknowledgements are sent only while it
-lasts. What is needed of the events API (`sim.mechanisms.provider_api`) elsewhere is not here: brokers do
-not use it. Requests are the publishes; messages, answers to them and heartbeats are counted in bytes only.
+it accepts, first come first served, whatever the receiver's `queue_limit` and `discipline`. A connection is
+two pipes: nothing overtakes in either direction, nothing is lost but what is under way when it ends.
+Acknowledgements are sent only while it lasts. The events API (`sim.mechanisms.provider_api`) is not used.
+Requests are the publishes; messages, answers to them and heartbeats are counted in bytes only.
 
 Sources: AMQP 0-9-1 specification, basic.qos, basic.ack, basic.reject; RabbitMQ documentation, "Consumer
 Acknowledgements and Publisher Confirms", "Detecting Dead TCP Connections with Heartbeats", and "Quorum
@@ -94,7 +94,7 @@ class Queue:
         scenario = world.scenario
         spec = scenario.broker_push
         self.publisher = Publisher(world, subscriber, spec.persist)
-        self.receiver = Receiver(world, subscriber)
+        self.receiver = Receiver(world, subscriber, may_preempt=False)
         self.was_seen = False
         self.connected_s = 0.0
         self.heartbeat_bytes = 0

@@ -48,6 +48,7 @@ from sim.policies import (
 )
 from sim.randomness import Stream, uniform
 from sim.records import Status
+from sim.scenario import Polling
 
 _Steps = Generator[simpy.Event, object, None]
 
@@ -71,18 +72,26 @@ class Cycle:
 
 
 class Poller:
-    """One subscriber's poller."""
+    """One subscriber's poller; `polling` and `receiver` in place of the scenario's and one of its own."""
 
-    def __init__(self, world: World, api: ProviderApi, subscriber: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        api: ProviderApi,
+        subscriber: int,
+        polling: Polling | None = None,
+        receiver: Receiver | None = None,
+    ) -> None:
         scenario = world.scenario
-        self.receiver = Receiver(world, subscriber)
+        polling = polling or scenario.polling
+        self.receiver = receiver or Receiver(world, subscriber)
         self.connections = Connections(world)
         self._world = world
         self._api = api
         self._subscriber = subscriber
-        self._schedule = compile_schedule(scenario.polling)
-        self._timeout_s = scenario.polling.timeout_s
-        self._page_size = scenario.polling.page_size
+        self._schedule = compile_schedule(polling)
+        self._timeout_s = polling.timeout_s
+        self._page_size = polling.page_size
         self._network = scenario.network
         self._one_way = compile_distribution(scenario.network.one_way)
         self._has_etag = False
@@ -186,16 +195,28 @@ class Poller:
         if page.count == 0:
             world.count(empty_responses=1, not_modified=int(answer.status == HTTPStatus.NOT_MODIFIED))
         if page.first > self._cursor:
-            world.deliveries.status[s, self._cursor : page.first] = Status.LOST
+            self._miss(self._cursor, page.first)
             world.tell(s, "events {} to {} are no longer in the feed", self._cursor, page.first - 1)
         self._cursor = page.end
         for event in range(page.first, page.end):
-            self.receiver.accept(event)
+            self._accept(event)
+
+    def _miss(self, first: int, end: int) -> None:
+        """The events first … end - 1 will not come any more."""
+        self._world.deliveries.status[self._subscriber, first:end] = Status.LOST
+
+    def _accept(self, event: int) -> None:
+        self.receiver.accept(event)
+
+    @property
+    def past(self) -> int:
+        """The first event that a poll may still bring: not before the cursor, and the feed still shows it."""
+        return max(self._cursor, self._api.feed.oldest(self._subscriber, self._world.scenario.world_end_s))
 
     def close(self) -> None:
-        """When the world ends: what the poller did not get and the feed no longer shows is lost."""
-        gone = self._api.feed.oldest(self._subscriber, self._world.scenario.world_end_s)
-        self._world.deliveries.status[self._subscriber, self._cursor : gone] = Status.LOST
+        """When the world ends: what the feed no longer shows is lost, and what the receiver dropped."""
+        self._miss(self._cursor, self.past)
+        self._world.deliveries.status[self._subscriber, self.receiver.dropped > 0] = Status.LOST
         self.receiver.servers.close()
         self.connections.close()
 

@@ -39,9 +39,10 @@ from sim.policies import (
     window_of,
     window_retry_after,
 )
-from sim.randomness import Stream
+from sim.randomness import Stream, delivery_entity
 
 _API_SERVICE = int(Stream.API_SERVICE)
+_FETCH_SERVICE = int(Stream.FETCH_SERVICE)
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,12 @@ class Feed:
 class ProviderApi:
     """The API all pollers share."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, page_size: int | None = None) -> None:
         scenario, limit = world.scenario, world.scenario.provider_api.rate_limit
         self.servers = Servers(world, scenario.provider_api.workers)
         self.feed = Feed(world)
         self._world = world
-        self._page_size = scenario.polling.page_size
+        self._page_size = page_size or scenario.polling.page_size
         self._service = compile_distribution(scenario.provider_api.service)
         self._header_bytes = scenario.network.response_header_bytes
         self._not_modified_bytes = scenario.conditional_polling.not_modified_bytes
@@ -147,7 +148,7 @@ class ProviderApi:
     def respond(self, request: Request) -> Generator[simpy.Event, object, Answer | None]:
         """What becomes of a request that arrives now; returns the answer as it leaves, None if none does."""
         world = self._world
-        door = outage_at(world.api_outages, 0, world.now)
+        door = self.door
         if door == BLACK_HOLE:
             return None
         if door != UP:
@@ -155,23 +156,34 @@ class ProviderApi:
             return Answer(None if door == REFUSE else HTTPStatus.INTERNAL_SERVER_ERROR)
         if self.over_limit(request):
             world.count(rejected=1)
-            return Answer(
-                HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=window_retry_after(world.now, self._per_s)
-            )
+            return Answer(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=self.retry_after_s)
         return (yield from self.answer(request))
 
     def over_limit(self, request: Request) -> bool:
-        """Count an arriving request; whether it is over its subscriber's limit."""
-        s, now = request.subscriber, self._world.now
-        window = window_of(now, self._per_s)
-        if window != self._window[s]:
-            self._window[s], self._used[s] = window, 0
+        """Count an arriving request, unless it is free; whether it is over its subscriber's limit."""
         if self._not_modified_is_free and request.conditional and self._page(request).count == 0:
             return False
-        if self._used[s] >= self._limit:
+        return self.uses_up(request.subscriber)
+
+    def uses_up(self, subscriber: int) -> bool:
+        """Count an arriving request; whether its subscriber's quota is used up."""
+        window = window_of(self._world.now, self._per_s)
+        if window != self._window[subscriber]:
+            self._window[subscriber], self._used[subscriber] = window, 0
+        if self._used[subscriber] >= self._limit:
             return True
-        self._used[s] += 1
+        self._used[subscriber] += 1
         return False
+
+    @property
+    def retry_after_s(self) -> float:
+        """How long a 429 asks to wait now: until the window ends."""
+        return window_retry_after(self._world.now, self._per_s)
+
+    @property
+    def door(self) -> int:
+        """What the door does now: `UP`, `REFUSE`, `BLACK_HOLE` or `ERROR`."""
+        return outage_at(self._world.api_outages, 0, self._world.now)
 
     def answer(self, request: Request) -> Generator[simpy.Event, object, Answer]:
         """Queue for a worker, take the snapshot, serve; returns the answer when it leaves."""
@@ -191,6 +203,18 @@ class ProviderApi:
         service_s = slowdown * sample(self._service, world.seed, _API_SERVICE, s, poll)
         yield world.at(world.now + service_s, Happening.SERVICE_END, s, poll)
         self.servers.ended()
+
+    def answer_one(self, subscriber: int, event: int, fetch: int) -> Generator[simpy.Event, object, None]:
+        """Queue for a worker and serve one event by its id; ends when the answer leaves."""
+        world = self._world
+        with self.servers.join() as turn:
+            yield turn
+            self.servers.started()
+            slowdown = slowdown_at(world.api_outages, 0, world.now)
+            entity = delivery_entity(subscriber, event)
+            service_s = slowdown * sample(self._service, world.seed, _FETCH_SERVICE, entity, fetch)
+            yield world.at(world.now + service_s, Happening.SERVICE_END, subscriber, event, fetch)
+            self.servers.ended()
 
     def snapshot(self, request: Request) -> Page:
         """The page a request gets now; its events are noted as tried."""

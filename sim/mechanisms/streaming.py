@@ -186,6 +186,7 @@ class StreamClient(Poller):
         end_s = self._world.scenario.world_end_s
         if self._ends_s < end_s:
             self._skip_to(self._first_sent(end_s))
+        self._world.deliveries.status[self._subscriber, self.receiver.dropped > 0] = Status.LOST
         self.receiver.servers.close()
         self.connections.close()
 

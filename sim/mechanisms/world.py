@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappush
 from typing import Any
 
@@ -113,6 +113,26 @@ class World(Clock):
         """Run until the world ends; a happening exactly then is outside it."""
         self.run(until=self.scenario.world_end_s)
 
+    def sum_up(
+        self, receivers: Sequence[Servers], clients: Sequence[Connections], api: Servers | None = None
+    ) -> None:
+        """When the world has ended: what servers and connections measured goes into the counters."""
+        for servers in receivers:
+            servers.close()
+        for connections in clients:
+            connections.close()
+        counters = self.counters
+        counters.connections_peak = sum(connections.peak for connections in clients)
+        counters.connection_s = sum(connections.in_use_s for connections in clients)
+        counters.receiver_queue_max = max(servers.longest for servers in receivers)
+        counters.receiver_busy_s = sum(servers.busy_s for servers in receivers)
+        counters.receiver_queue_integral_s = sum(servers.waiting_s for servers in receivers)
+        if api is not None:
+            api.close()
+            counters.provider_queue_max = api.longest
+            counters.provider_busy_s = api.busy_s
+            counters.provider_queue_integral_s = api.waiting_s
+
 
 class Servers:
     """`workers` servers and one queue, first come first served, with its time integrals.
@@ -154,6 +174,10 @@ class Servers:
     def started(self) -> None:
         """A job went from the queue into service."""
         self._change(waiting=-1, busy=1)
+
+    def started_at_once(self) -> None:
+        """A job went into service without having joined the queue."""
+        self._change(busy=1)
 
     def ended(self) -> None:
         """A job left service."""

@@ -1,4 +1,4 @@
-"""The rules both engines call: retry delays, poll ticks, rate-limit windows, outages, brokers.
+"""The rules both engines call: retries, schedules, rate limits, outages, endpoints, connections, brokers.
 
 Pure functions of numbers, compiled once, called one by one by the SimPy models and inlined into the
 kernels. A time is its cause plus one delay: one float64 addition, the same in both engines.
@@ -17,6 +17,19 @@ from sim.policies.brokers import (
     stored_at,
 )
 from sim.policies.connections import setup_s
+from sim.policies.endpoints import (
+    DisablingRule,
+    RedeliveryRule,
+    Standing,
+    after_failure,
+    after_success,
+    compile_disabling,
+    compile_redelivery,
+    is_off,
+    is_stale,
+    new_standing,
+    next_look,
+)
 from sim.policies.holding import NO_HOLDING, HoldingRule, ask_again_after, compile_holding, shown_from
 from sim.policies.links import (
     Link,
@@ -81,13 +94,18 @@ __all__ = [
     "SLOW",
     "UP",
     "AdaptiveRule",
+    "DisablingRule",
     "HoldingRule",
     "Link",
     "Outages",
     "PollSchedule",
     "Rebalances",
+    "RedeliveryRule",
     "RetryPolicy",
+    "Standing",
     "adaptive_interval",
+    "after_failure",
+    "after_success",
     "answered_at",
     "api_outages",
     "ask_again_after",
@@ -96,11 +114,13 @@ __all__ = [
     "carried_until",
     "client_notices",
     "compile_adaptive",
+    "compile_disabling",
     "compile_holding",
     "compile_link",
     "compile_rate_limit",
     "compile_rebalances",
     "compile_reconnect",
+    "compile_redelivery",
     "compile_retention",
     "compile_retry",
     "compile_schedule",
@@ -110,8 +130,12 @@ __all__ = [
     "first_wake",
     "heartbeats_before",
     "heartbeats_within",
+    "is_off",
+    "is_stale",
     "jitter",
+    "new_standing",
     "next_down",
+    "next_look",
     "next_start",
     "outage_at",
     "overlap",

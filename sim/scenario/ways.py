@@ -132,6 +132,16 @@ class Reconciliation(Spec):
     timeout_s: Positive = 30.0
     page_size: Count = 100
 
+    @property
+    def polling(self) -> Polling:
+        """The same poll in the words of `polling`: at a fixed rate, without jitter."""
+        return Polling(
+            interval_s=self.interval_s,
+            phase=self.phase,
+            timeout_s=self.timeout_s,
+            page_size=self.page_size,
+        )
+
 
 class ThinWebhook(Spec):
     """A webhook that only says that something happened; the receiver fetches the event by its id.

@@ -198,6 +198,55 @@ def _brokers(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def _pushing(draw: st.DrawFn, timeout_s: st.SearchStrategy[float]) -> dict[str, dict[str, Any]]:
+    """What only webhooks know: failing and suspicious receivers, endpoints switched off, second chances."""
+    webhook: dict[str, Any] = {}
+    if draw(st.booleans()):
+        webhook["disabling"] = draw(
+            st.sampled_from(
+                [
+                    {"consecutive_failures": 1},
+                    {"consecutive_failures": 3, "re_enable_after_s": 2.0},
+                    {"failing_for_s": 1.0, "re_enable_after_s": 0.25},
+                    {"consecutive_failures": 2, "failing_for_s": 0.5, "re_enable_after_s": 5.0},
+                ]
+            )
+        )
+    if draw(st.booleans()):
+        webhook["redelivery"] = draw(
+            st.sampled_from(
+                [
+                    {"every_s": 5.0},
+                    {"every_s": 0.25, "rounds": 3},
+                    {"every_s": 3.0, "rounds": 2, "within_s": 4.0},
+                ]
+            )
+        )
+    receiver: dict[str, Any] = {"error_probability": draw(st.sampled_from([0.0, 0.0, 0.3, 1.0]))}
+    if draw(st.integers(0, 3)) == 0:
+        receiver["signature_tolerance_s"] = draw(st.sampled_from([0.25, 1.0]))
+        receiver["clock_offset_s"] = draw(st.sampled_from([0.0, -0.5, 0.25]))
+    if draw(st.integers(0, 3)) == 0:
+        receiver |= {"workers": 1, "acknowledge": "on_receipt", "discipline": "preempt"}
+    return {
+        "webhook": webhook,
+        "receiver": receiver,
+        "reconciliation": {
+            "interval_s": draw(st.sampled_from([0.25, 1.0, 5.0])),
+            "phase": draw(st.sampled_from(["random", "synchronised"])),
+            "timeout_s": draw(timeout_s),
+            "page_size": draw(st.sampled_from([1, 2, 100])),
+        },
+        "thin_webhook": {
+            "notification_bytes": 150,
+            "timeout_s": draw(timeout_s),
+            "retry_s": draw(st.sampled_from([0.0, 0.25, 1.0])),
+            "max_attempts": draw(st.integers(1, 4)),
+        },
+    }
+
+
+@st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     """Any scenario the schema allows, small enough to run both engines in milliseconds."""
     duration_s = draw(st.sampled_from([5.0, 20.0, 60.0]))
@@ -219,6 +268,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     if retention:
         api["retention"] = retention
     loss = st.sampled_from([0.0, 0.0, 0.2, 1.0])
+    pushing = draw(_pushing(_grid_s))
     return scenario_from(
         {
             "name": "generated",
@@ -239,7 +289,10 @@ def scenarios(draw: st.DrawFn) -> Scenario:
                 "timeout_s": draw(_grid_s),
                 "retry": draw(_retries),
                 "max_in_flight": draw(st.sampled_from([1, 2, 100])),
-            },
+            }
+            | pushing["webhook"],
+            "reconciliation": pushing["reconciliation"],
+            "thin_webhook": pushing["thin_webhook"],
             "polling": {
                 "interval_s": interval_s,
                 "schedule": schedule,
@@ -254,9 +307,9 @@ def scenarios(draw: st.DrawFn) -> Scenario:
                 "queue_limit": draw(st.sampled_from([0, 1, 5, 1000])),
                 "retry_after_s": draw(st.sampled_from([0.0, 0.25, 2.0])),
                 "acknowledge": draw(st.sampled_from(["after_processing", "on_receipt"])),
-                "error_probability": draw(st.sampled_from([0.0, 0.0, 0.3, 1.0])),
             }
-            | draw(_failures()),
+            | draw(_failures())
+            | pushing["receiver"],
             "provider_api": api,
             "run": {
                 "duration_s": duration_s,

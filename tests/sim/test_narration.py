@@ -65,6 +65,77 @@ def test_empty_polls_are_counted_not_repeated() -> None:
     assert story[-1] == (96.5, "… the same 16 more times")
 
 
+def test_an_endpoint_is_switched_off_and_a_dead_letter_found() -> None:
+    scenario = story_scenario().with_values(
+        **{
+            "webhook.retry": {"kind": "none"},
+            "webhook.disabling": {"consecutive_failures": 1, "re_enable_after_s": 15.0},
+            "webhook.redelivery": {"every_s": 35.0},
+        }
+    )
+    story = [(line.time_s, line.text) for line in narrate(scenario, "webhook", 3)]
+    assert story[5:] == [
+        (10.0, "POST event 1, attempt 1"),
+        (11.0, "event 1, attempt 1: connection refused"),
+        (11.0, "the provider switches the endpoint off"),
+        (11.0, "the sender gives up on event 1"),
+        (20.0, "event 2 is created"),
+        (20.0, "event 2: not sent, the endpoint is off"),
+        (20.0, "the sender gives up on event 2"),
+        (35.0, "somebody finds event 1 among the dead letters"),
+        (35.0, "POST event 1, attempt 2"),
+        (35.0, "somebody finds event 2 among the dead letters"),
+        (35.0, "POST event 2, attempt 1"),
+        (36.0, "event 1 is visible"),
+        (36.5, "event 2 is visible"),
+        (36.5, "event 1, attempt 2: acknowledged"),
+        (37.0, "event 2, attempt 1: acknowledged"),
+    ]
+
+
+def test_a_poll_brings_what_the_webhook_did_not() -> None:
+    scenario = story_scenario().with_values(
+        **{
+            "webhook.retry": {"kind": "none"},
+            "reconciliation": {"interval_s": 30.0, "phase": "synchronised"},
+            "run.duration_s": 40.0,
+        }
+    )
+    story = [(line.time_s, line.text) for line in narrate(scenario, "webhook_reconciled", 2)]
+    assert story == [
+        (0.0, "event 0 is created"),
+        (0.0, "POST event 0, attempt 1"),
+        (0.0, "GET events after 0"),
+        (1.0, "event 0 is visible"),
+        (1.5, "the answer carries 1 event"),
+        (1.5, "event 0 is known already"),
+        (1.5, "event 0, attempt 1: acknowledged"),
+        (10.0, "event 1 is created"),
+        (10.0, "POST event 1, attempt 1"),
+        (11.0, "event 1, attempt 1: connection refused"),
+        (11.0, "the sender gives up on event 1"),
+        (30.0, "GET events after 1"),
+        (31.5, "the answer carries 1 event"),
+        (32.0, "event 1 is visible"),
+    ]
+
+
+def test_a_thin_webhook_is_followed_by_a_fetch() -> None:
+    scenario = story_scenario().with_values(
+        **{"provider_api.outages": [{"start_s": 0.5, "duration_s": 1.0, "kind": "error"}]}
+    )
+    assert [(line.time_s, line.text) for line in narrate(scenario, "thin_webhook", 1)] == [
+        (0.0, "event 0 is created"),
+        (0.0, "POST event 0, attempt 1"),
+        (0.5, "GET event 0, fetch 1"),
+        (1.0, "event 0, attempt 1: acknowledged"),
+        (1.5, "event 0, fetch 1: answered 500"),
+        (2.5, "GET event 0, fetch 2"),
+        (4.0, "event 0, fetch 2: here it is"),
+        (4.5, "event 0 is visible"),
+    ]
+
+
 @pytest.mark.parametrize("events", [0, -1])
 def test_a_story_needs_events(events: int) -> None:
     with pytest.raises(InputError, match=f"events must be at least 1, got {events}"):

@@ -46,6 +46,8 @@ _PLAIN: dict[str, dict[str, Any]] = {
     "subscribers": {"count": 1},
     "network": {"one_way": constant(0.0), "request_header_bytes": 600, "response_header_bytes": 300},
     "webhook": {"timeout_s": 1000.0, "retry": {"kind": "none"}},
+    "thin_webhook": {"timeout_s": 1000.0},
+    "reconciliation": {"interval_s": 50.0, "timeout_s": 1000.0, "phase": "synchronised"},
     "polling": {"interval_s": 10.0, "timeout_s": 1000.0, "phase": "synchronised"},
     "broker_push": {
         "persist": constant(0.0),
@@ -269,19 +271,23 @@ def test_simulate_gives_mechanisms_the_same_world_and_replications_and_seeds_ano
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_without_events_nothing_is_delivered(mechanism: str, engine: Engine) -> None:
-    """Every 10 s of 100 a poller asks all the same; a webhook sender does nothing.
+    """Every 10 s of 100 a poller asks all the same, every 50 a reconciler; a webhook sender does nothing.
 
     An adaptive poller sleeps 5 s longer each time: 0, 15, 35, 60, 90. A long poll is held for 30 s.
-    A consumer fetches each half second, 200 times, and commits at 5, 10, …, 95; a queue's only waits.
+    A stream is opened once. A consumer fetches each half second, 200 times, and commits at 5, 10, …, 95; a
+    queue's only waits.
     """
     run = run_once(small_world(), mechanism, np.empty(0), 1, engine)
     assert visible(run) == []
     requests = {
         "webhook": 0,
+        "webhook_reconciled": 2,
+        "thin_webhook": 0,
         "polling": 10,
         "conditional_polling": 10,
         "adaptive_polling": 5,
         "long_polling": 4,
+        "streaming": 1,
         "broker_push": 0,
         "broker_pull": 219,
     }

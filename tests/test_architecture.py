@@ -45,6 +45,13 @@ def test_sim_never_imports_the_load_test(module: str) -> None:
     assert importing(("loadtest", "locust", "gevent", "hookbench"), MODULES[module]) == []
 
 
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if m.startswith("sim.theory")))
+def test_theory_knows_nothing_of_the_models(module: str) -> None:
+    """What the models are held against must not be computed by them."""
+    models = ("sim.engine", "sim.kernels", "sim.launch", "sim.mechanisms", "sim.metrics", "sim.policies")
+    assert importing(models, MODULES[module]) == []
+
+
 @pytest.mark.parametrize("module", sorted(m for m in MODULES if m.split(".")[-1] != "figures"))
 def test_only_figures_import_matplotlib(module: str) -> None:
     assert importing(("matplotlib",), MODULES[module]) == []

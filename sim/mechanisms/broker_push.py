@@ -28,8 +28,8 @@ was up resets the back-off, an outage while one is being set up does not.
 Assumptions. One queue, one connection and one consumer for each subscriber; `receiver.workers` serve what
 it accepts, whatever the receiver's `queue_limit`. A connection is two pipes: nothing overtakes in either
 direction, nothing is lost but what is under way when it ends. Acknowledgements are sent only while it
-lasts. What is needed of the events API (`sim.mechanisms.provider_api`) elsewhere is not here: brokers do
-not use it. Requests are the publishes; messages, answers to them and heartbeats are counted in bytes only.
+lasts. Brokers do not use the events API (`sim.mechanisms.provider_api`). Requests are the publishes;
+messages, the answers to them (`frame_bytes` each) and heartbeats are counted in bytes only.
 
 Sources: AMQP 0-9-1 specification, basic.qos, basic.ack, basic.reject; RabbitMQ documentation, "Consumer
 Acknowledgements and Publisher Confirms", "Detecting Dead TCP Connections with Heartbeats", and "Quorum

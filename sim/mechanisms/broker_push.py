@@ -29,7 +29,8 @@ Assumptions. One queue, one connection and one consumer for each subscriber; `re
 it accepts, first come first served, whatever the receiver's `queue_limit` and `discipline`. A connection is
 two pipes: nothing overtakes in either direction, nothing is lost but what is under way when it ends.
 Acknowledgements are sent only while it lasts. The events API (`sim.mechanisms.provider_api`) is not used.
-Requests are the publishes; messages, answers to them and heartbeats are counted in bytes only.
+Requests are the publishes; messages, the answers to them (`frame_bytes` each) and heartbeats are counted in
+bytes only.
 
 Sources: AMQP 0-9-1 specification, basic.qos, basic.ack, basic.reject; RabbitMQ documentation, "Consumer
 Acknowledgements and Publisher Confirms", "Detecting Dead TCP Connections with Heartbeats", and "Quorum

@@ -251,6 +251,8 @@ def test_what_was_accepted_before_goes_on_and_becomes_a_duplicate(engine: Engine
     assert (attempts(run), copies(run)) == ([2, 1], [2, 1])
     assert first_attempts(run) == [0.0, 20.0]
     assert counted(run, "receiver_busy_s", "receiver_queue_integral_s") == [30.0, 7.0]
+    # Two publishes, two acks (none at 10: its connection is gone), heartbeats at 18, 33, …, 93.
+    assert run.counters.request_bytes == 3200 + 120 + 6 * 16
 
 
 def test_put_back_messages_come_before_those_never_sent_in_the_order_of_storing(engine: Engine) -> None:
@@ -314,6 +316,15 @@ def test_a_set_up_that_an_outage_interrupts_lengthens_the_back_off(engine: Engin
     assert (visible(run), attempts(run), first_attempts(run)) == ([11.0], [2], [2.0])
     # A publish, three set-ups and an acknowledgement, which leaves at 11.
     assert counted(run, "connections_opened", "request_bytes", "connection_s") == [3, 3160, 4.0]
+
+
+def test_a_connection_does_not_come_about_in_the_instant_the_receiver_goes_down(engine: Engine) -> None:
+    """Set up over [0, 2), down over [2, 3): known at once, tried again a second later, up at 5."""
+    scenario = small_world(
+        network=A_SECOND_AWAY | {"setup_round_trips": 1}, receiver=outage(2.0, 3.0), run={"duration_s": 10.0}
+    )
+    run = consume(scenario, engine, [0.0])
+    assert (visible(run), first_attempts(run), run.counters.connection_s) == ([6.0], [5.0], 5.0)
 
 
 def test_a_receiver_that_is_down_at_first_connects_when_it_is_up(engine: Engine) -> None:
@@ -424,6 +435,17 @@ def test_automatic_acknowledgement_loses_all_that_is_sent_into_a_silent_void(eng
         run={"duration_s": 15.0},
     )  # fmt: skip
     assert visible(consume(scenario, engine, [8.0, 9.0, 11.0])) == ["lost", "lost", 12.0]
+
+
+def test_what_was_under_way_on_a_lost_connection_is_lost_before_it_would_have_arrived(engine: Engine) -> None:
+    """Four seconds each way: sent at 4, due at 8; the connection drops at 5, the world ends at 6."""
+    scenario = small_world(
+        network={"one_way": constant(4.0)},
+        receiver={"acknowledge": "on_receipt"} | outage(5.0, 5.5),
+        run={"duration_s": 6.0},
+    )
+    assert visible(consume(scenario, engine, [0.0])) == ["lost"]
+    assert visible(consume(scenario.with_values(**{"receiver.outages": ()}), engine, [0.0])) == ["pending"]
 
 
 # The horizon, and what counters cover.

@@ -160,13 +160,28 @@ class Poller:
         self._hang_up(heard)
         if heard is None:
             world.count(timeouts=1)
-        world.tell(s, _in_words(heard))
+        world.tell(s, self._in_words(heard))
         return heard
 
     @property
     def _asked(self) -> str:
         """The request in words."""
         return f"GET events after {self._cursor}{', if modified' if self._has_etag else ''}"
+
+    def _in_words(self, answer: Answer | None) -> str:
+        """What is heard, in words."""
+        if answer is None:
+            return "the request times out"
+        match answer.status:
+            case None:
+                return "the connection is refused"
+            case HTTPStatus.OK:
+                count = answer.page.count
+                return f"the answer carries {count} event{'' if count == 1 else 's'}"
+            case HTTPStatus.TOO_MANY_REQUESTS:
+                return f"the answer is 429: again after {answer.retry_after_s:.6g} s"
+            case status:
+                return f"the answer is {status.value}: {status.phrase.lower()}"
 
     def _hang_up(self, heard: Answer | None) -> None:
         """The request is over: its connection is idle, or closed."""
@@ -229,21 +244,6 @@ class Poller:
 
     def _draw(self, stream: Stream, poll: int) -> float:
         return uniform(self._world.seed, int(stream), self._subscriber, poll)
-
-
-def _in_words(answer: Answer | None) -> str:
-    if answer is None:
-        return "the poll times out"
-    match answer.status:
-        case None:
-            return "the connection is refused"
-        case HTTPStatus.OK:
-            count = answer.page.count
-            return f"the answer carries {count} event{'' if count == 1 else 's'}"
-        case HTTPStatus.TOO_MANY_REQUESTS:
-            return f"the answer is 429: again after {answer.retry_after_s:.6g} s"
-        case status:
-            return f"the answer is {status.value}: {status.phrase.lower()}"
 
 
 def run_pollers(world: World, api: ProviderApi, pollers: Sequence[Poller]) -> None:

@@ -177,6 +177,9 @@ class StreamClient(Poller):
     def _asked(self) -> str:
         return f"connects, to hear what follows event {self._cursor - 1}" if self._cursor else "connects"
 
+    def _in_words(self, answer: Answer | None) -> str:
+        return "the stream is open" if isinstance(answer, Opened) else super()._in_words(answer)
+
     def _hang_up(self, heard: Answer | None) -> None:
         if not isinstance(heard, Opened):
             self.connections.give_back(still_open=False)

@@ -171,7 +171,7 @@ def test_the_outages_of_the_two_servers_are_their_own(engine: Engine) -> None:
     [
         ("refuse", "the connection is refused"),
         ("error", "the answer is 500: internal server error"),
-        ("black_hole", "the poll times out"),
+        ("black_hole", "the request times out"),
     ],
 )
 def test_the_story_tells_of_the_door(kind: str, text: str, engine: Engine) -> None:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from sim.compiled import jit
 from sim.distributions import sample
 from sim.happenings import Happening
-from sim.kernels import agenda
 from sim.kernels.borrowed import borrowed, hold
 from sim.kernels.feed import Rows, oldest, page
 from sim.kernels.parameters import Pull, World, borrowed_world, in_window, setup_delay
 from sim.kernels.receiver import Receiver, borrowed_receiver, open_receiver, take_page
 from sim.kernels.servers import IN_USE, empty_queue, idle_servers, serve, waiting_now, with_room
+from sim.kernels.turns import end_of_page, turn_of_answer
 from sim.policies import (
     FIXED_RATE,
     UP,
@@ -72,24 +72,6 @@ _POLL = int(Via.POLL)
 
 
 @jit
-def _turn_for(subscriber: int, turn: tuple[int, int, int]) -> int:
-    """A turn among all subscribers' happenings as one among those of this subscriber."""
-    kind, whose, number = turn
-    if whose != subscriber:
-        number = 0 if whose < subscriber else agenda.LAST_EVENT
-    return agenda.pack(kind, number, 0, 0)
-
-
-@jit
-def end_of_page(fetched: NDArray[np.float64], opens_page: NDArray[np.bool_], first: int) -> int:
-    """One past the last event of the response that brought event `first`, which opens it."""
-    end = first + 1
-    while end < len(fetched) and not (opens_page[end] or np.isnan(fetched[end])):
-        end += 1
-    return end
-
-
-@jit
 def fetch(
     world: World,
     pull: Pull,
@@ -106,9 +88,8 @@ def fetch(
 ) -> None:
     """Run all pollers until the world ends; fills arrays of shape (n_subscribers, width).
 
-    `fetched` is when the response that brought an event arrived, NaN if none did; `opens_page` marks the
-    first event of each response, and `turns` holds its turn among what else happens to this subscriber at
-    that instant, as a key of `sim.kernels.agenda`. `integrals` are the API's.
+    `fetched`, `opens_page` and `turns` say what each poll brought (`sim.kernels.turns.Pages`). `integrals`
+    are the API's.
     """
     subscribers = len(fetched)
     schedule = pull.schedule
@@ -137,7 +118,6 @@ def fetch(
 
     while len(heap) > 0 and heap[0][0] < world.world_end_s:
         now, kind, s, number, sent_cursor, sent_s = heappop(heap)
-        # What follows without delay from a late happening of an instant comes no earlier than that.
         if now > turn_s or (kind, s, number) > turn:
             turn = (kind, s, number)
         turn_s = now
@@ -217,7 +197,7 @@ def fetch(
             for event in range(first, end):
                 fetched[s, event] = now
                 opens_page[s, event] = event == first
-                turns[s, event] = _turn_for(s, turn)
+                turns[s, event] = turn_of_answer(s, turn)
             sends = end - first == pull.page_size and outage_at(world.outages, s, now) == UP
             cycle_over = not sends
 

@@ -75,11 +75,11 @@ class Counters:
     """What a mechanism did within the window; None where a measurement cannot know.
 
     Attributes:
-        requests: requests sent: POSTs, or polls.
+        requests: requests sent: POSTs, polls, fetches by id.
         empty_responses: polls answered with nothing new.
         not_modified: of those, answered 304.
         rejected: answers 429 (rate limit) and 503 (full queue).
-        errors: refused connections and 5xx during outages.
+        errors: refused connections, 5xx of a server that is down or fails, 400 of a signature refused.
         timeouts: requests given up by the client.
         request_bytes: sent by clients: headers and payloads.
         response_bytes: sent by servers: headers and payloads.

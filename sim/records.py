@@ -72,7 +72,7 @@ class Counters:
     """What a mechanism did within the window; None where a measurement cannot know.
 
     Attributes:
-        requests: requests sent: POSTs, or polls; with a broker publishes, fetches and commits.
+        requests: requests sent: POSTs, polls, fetches by id; with a broker publishes, fetches and commits.
         empty_responses: polls answered with nothing new.
         not_modified: of those, answered 304.
         rejected: answers 429 (rate limit) and 503 (full queue).

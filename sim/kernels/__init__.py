@@ -11,7 +11,7 @@ a heap and are popped in the documented order (`sim.happenings`), each a time an
   the answer or the timeout is scheduled, never both.
 * What does not depend on the rest of a world is computed before it, and enters it as a sorted input: a
   poller's pages before the webhooks beside them, notifications before the fetches they cause. Where such
-  parts meet at one instant, each happening waits for its turn (`kernels.push`).
+  parts meet at one instant, each happening waits for its turn (`kernels.turns`).
 * An inner function works on arrays nobody counts references to (`kernels.borrowed`).
 
 Every number comes from the functions the models call as well: draws (`sim.randomness`,

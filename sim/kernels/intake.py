@@ -13,18 +13,10 @@ from sim.kernels.borrowed import borrowed, hold
 from sim.kernels.parameters import World, borrowed_world, in_window
 from sim.kernels.pull import RECEIVER_QUEUE_MAX
 from sim.kernels.receiver import Receiver, borrowed_receiver, open_receiver, take_page
+from sim.kernels.turns import end_of_page
 from sim.records import Status
 
 _DELIVERED, _LOST = int(Status.DELIVERED), int(Status.LOST)
-
-
-@jit
-def end_of_page(fetched: NDArray[np.float64], opens_page: NDArray[np.bool_], first: int) -> int:
-    """One past the last event of the response that brought event `first`, which opens it."""
-    end = first + 1
-    while end < len(fetched) and not (opens_page[end] or np.isnan(fetched[end])):
-        end += 1
-    return end
 
 
 @jit

@@ -41,6 +41,7 @@ from sim.kernels.provider_api import (
     went_well,
 )
 from sim.kernels.servers import IN_USE, empty_queue, idle_servers, serve, waiting_now, with_room
+from sim.kernels.turns import turn_of_answer
 from sim.policies import (
     BLACK_HOLE,
     REFUSE,
@@ -95,15 +96,6 @@ _LOST = int(Status.LOST)
 
 
 @jit
-def _turn_for(subscriber: int, turn: int) -> int:
-    """A turn among all subscribers' happenings as one among those of this subscriber."""
-    kind, whose, number = unpack_poll(turn)
-    if whose != subscriber:
-        number = 0 if whose < subscriber else agenda.LAST_EVENT
-    return agenda.pack(kind, number, 0, 0)
-
-
-@jit
 def fetch(
     world: World,
     pull: Pull,
@@ -120,9 +112,8 @@ def fetch(
 ) -> None:
     """Run all pollers until the world ends; fills arrays of shape (n_subscribers, width).
 
-    `fetched` is when the response that brought an event arrived, NaN if none did; `opens_page` marks the
-    first event of each response, and `turns` holds its turn among what else happens to this subscriber at
-    that instant, as a key of `sim.kernels.agenda`. `integrals` are the API's.
+    `fetched`, `opens_page` and `turns` say what each poll brought (`sim.kernels.turns.Pages`). `integrals`
+    are the API's.
     """
     n = len(fetched)
     phase_s, started_s, sent_s = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -208,7 +199,6 @@ def _run(
             key = keys[0]
             kind, s, poll = unpack_poll(key)
             cursor, sent_s = p.cursor[s], p.sent_s[s]
-        # What follows without delay from a late happening of an instant comes no earlier than that.
         turn, turn_s = (max(turn, key) if now == turn_s else key), now
         counted = window_start_s <= now < window_end_s
         asks = False
@@ -305,7 +295,7 @@ def _run(
                 for event in range(first, end):
                     fetched[s, event] = now
                     opens_page[s, event] = event == first
-                    turns[s, event] = _turn_for(s, turn)
+                    turns[s, event] = turn_of_answer(s, unpack_poll(turn))
                 if first < end:
                     p.found[s] = True
                     p.newest_s[s] = created_at(rows, s, end - 1)

@@ -4,16 +4,10 @@ Subscribers share nothing when events are pushed, so each is a world of its own.
 well (`sim.mechanisms.webhook_reconciled`), its polls do not depend on its webhooks: they are computed
 beforehand (`sim.kernels.pull`), and the pages they brought are a third sorted input here, beside the events
 and the agenda. The notifications of thin webhooks (`sim.mechanisms.thin_webhook`) are webhooks to a receiver
-that takes no time.
-
-Parts of one world that are computed one after another must still meet in the documented order where they
-touch at one instant. There a happening waits for its turn: the latest, in that order, of itself and of what
-led to it at the same instant.
+that takes no time. Where these parts touch at one instant: `sim.kernels.turns`.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +18,13 @@ from sim.happenings import Happening
 from sim.kernels import agenda
 from sim.kernels.agenda import pack, unpack
 from sim.kernels.borrowed import borrowed, hold
-from sim.kernels.intake import end_of_page
+from sim.kernels.endpoint import ACKNOWLEDGED, ERROR, FULL, NOTHING, REFUSED, answer
 from sim.kernels.parameters import Push, World, borrowed_push, borrowed_world, in_window, setup_delay
-from sim.kernels.receiver import Receiver, accept, borrowed_receiver, open_receiver, take_page
-from sim.kernels.servers import IN_USE, waiting_now, with_room
+from sim.kernels.receiver import Receiver, borrowed_receiver, open_receiver, take_page
+from sim.kernels.servers import IN_USE, with_room
+from sim.kernels.turns import LetIn, Pages, borrowed_let_in, borrowed_pages, end_of_page, next_page
 from sim.policies import (
-    BLACK_HOLE,
     NEVER,
-    REFUSE,
-    UP,
     after_failure,
     after_success,
     bin_of,
@@ -40,7 +32,6 @@ from sim.policies import (
     is_stale,
     new_standing,
     next_look,
-    outage_at,
     overlap,
     retry_delay,
 )
@@ -83,85 +74,12 @@ _REQUEST_ARRIVAL = int(Happening.REQUEST_ARRIVAL)
 _DELIVERED, _LOST, _PENDING = int(Status.DELIVERED), int(Status.LOST), int(Status.PENDING)
 _WEBHOOK, _POLL = int(Via.WEBHOOK), int(Via.POLL)
 
-# What a sender hears, the code of an answer's key; 400 and 500 are one to it.
-_NOTHING, _ACKNOWLEDGED, _REFUSED, _ERROR, _FULL = range(5)
-# The code of a request's key: whether its sender has left when it arrives, and its signature is too old.
+# The code of an answer's key is what the sender hears (`sim.kernels.endpoint`), that of a request's key
+# whether its sender has left when it arrives, and whether its signature is refused.
 _LATE, _STALE = 1, 2
 
 _ADDED_AT_MOST = 4  # happenings in one step: a back-off's end, and a request with its timeout
 _ALIVE = -1  # the redeliveries of an event that is no dead letter
-
-
-class Pages(NamedTuple):
-    """What a subscriber's own polls brought, event by event, as `sim.kernels.pull.fetch` says; or nothing."""
-
-    fetched: NDArray[np.float64]
-    opens_page: NDArray[np.bool_]
-    turns: NDArray[np.int64]
-
-    def of(self, subscriber: int, n_events: int) -> Pages:
-        """One subscriber's row of the arrays of all."""
-        s, n = subscriber, n_events
-        return Pages(self.fetched[s, :n], self.opens_page[s, :n], self.turns[s, :n])
-
-
-class LetIn(NamedTuple):
-    """Which event was the first, second, … to be let in, −1 after the last; or nothing, if nobody asks.
-
-    `turn` is each one's turn at its instant: the last, in the order of events, of those that arrived there
-    since the one let in before it.
-    """
-
-    event: NDArray[np.int64]
-    turn: NDArray[np.int64]
-
-    def of(self, subscriber: int, n_events: int) -> LetIn:
-        """One subscriber's row of the arrays of all."""
-        s, n = subscriber, n_events
-        return LetIn(self.event[s, :n], self.turn[s, :n])
-
-
-_NONE = np.empty(0, dtype=np.int64)
-NO_PAGES = Pages(np.empty(0), np.empty(0, dtype=np.bool_), _NONE)
-NOBODY_ASKS = LetIn(_NONE, _NONE)
-
-
-@jit
-def _arrive(
-    world: World,
-    push: Push,
-    receiver: Receiver,
-    starts: NDArray[np.float64],
-    subscriber: int,
-    event: int,
-    attempt: int,
-    stale: bool,
-    now: float,
-    counts: NDArray[np.int64],
-) -> tuple[int, float]:
-    """The request reaches the receiver; returns what it answers and when that leaves."""
-    door = outage_at(world.outages, subscriber, now)
-    if door == BLACK_HOLE:
-        return _NOTHING, now
-    counted = in_window(world, now)
-    if door != UP:
-        counts[ERRORS] += counted
-        return (_REFUSED if door == REFUSE else _ERROR), now
-    entity = delivery_entity(subscriber, event)
-    if stale or (
-        push.error_probability > 0.0
-        and uniform(world.seed, Stream.RECEIVER_ERROR, entity, attempt) < push.error_probability
-    ):
-        counts[ERRORS] += counted
-        return _ERROR, now
-    waiting = waiting_now(starts, receiver.ring, now)
-    if not world.preempt and receiver.free[0] > now and waiting >= push.queue_limit:
-        counts[REJECTED] += counted
-        return _FULL, now
-    start, end = accept(world, receiver, starts, subscriber, event, now, _WEBHOOK)
-    if counted:
-        counts[QUEUE_MAX] = max(counts[QUEUE_MAX], waiting + (start > now))
-    return _ACKNOWLEDGED, (now if push.on_receipt else end)
 
 
 @jit
@@ -197,8 +115,7 @@ def push_to_subscriber(
     ready = np.empty(n_events, dtype=np.int64)
     _run(
         borrowed_world(world), borrowed_push(push), borrowed(created), subscriber,
-        Pages(borrowed(pages.fetched), borrowed(pages.opens_page), borrowed(pages.turns)),
-        LetIn(borrowed(let_in.event), borrowed(let_in.turn)), borrowed_receiver(receiver), borrowed(starts),
+        borrowed_pages(pages), borrowed_let_in(let_in), borrowed_receiver(receiver), borrowed(starts),
         borrowed(first_attempt), borrowed(attempts), borrowed(status), borrowed(counts), borrowed(series),
         borrowed(times), borrowed(keys), borrowed(deadline), borrowed(waited_s), borrowed(done),
         borrowed(redelivered), borrowed(ready),
@@ -261,10 +178,8 @@ def _run(
     ready_first, ready_count = 0, 0
     in_flight, open_connections, last_change_s = 0, 0, 0.0
     standing = new_standing()
-    next_event, next_fetched = 0, 0
+    next_event, next_fetched = 0, next_page(pages, 0)
     n_let_in, turn, turn_s = 0, 0, -1.0
-    while next_fetched < n_fetched and np.isnan(fetched[next_fetched]):
-        next_fetched += 1
 
     while True:
         if size + _ADDED_AT_MOST > len(times):
@@ -274,11 +189,11 @@ def _run(
         if size > 0 and times[0] < now:
             now, key, from_agenda = times[0], keys[0], True
         if next_event < n_events:
-            created_key = pack(_ATTEMPT_READY, next_event, 1, _NOTHING)
+            created_key = pack(_ATTEMPT_READY, next_event, 1, NOTHING)
             if created[next_event] < now or (created[next_event] == now and created_key < key):
                 now, key, from_agenda = created[next_event], created_key, False
         if next_fetched < n_fetched and (
-            fetched[next_fetched] < now or (fetched[next_fetched] == now and pages.turns[next_fetched] < key)
+            fetched[next_fetched] < now or (fetched[next_fetched] == now and pages.turn[next_fetched] < key)
         ):
             now, from_agenda, from_page = fetched[next_fetched], False, True
         if now >= world.world_end_s:
@@ -292,9 +207,7 @@ def _run(
             )
             if counted:
                 counts[QUEUE_MAX] = max(counts[QUEUE_MAX], longest)
-            next_fetched = page_end
-            while next_fetched < n_fetched and np.isnan(fetched[next_fetched]):
-                next_fetched += 1
+            next_fetched = next_page(pages, page_end)
             continue
 
         kind, event, attempt, code = unpack(key)
@@ -310,28 +223,31 @@ def _run(
 
         elif kind == _REQUEST_ARRIVAL:
             starts = with_room(starts, receiver.ring)
-            stale = code & _STALE != 0
-            heard, leaves = _arrive(
-                world, push, receiver, starts, subscriber, event, attempt, stale, now, counts
+            heard, leaves, waiting = answer(
+                world, push, receiver, starts, subscriber, event, attempt, code & _STALE != 0, now
             )
+            if counted:
+                counts[ERRORS] += heard in (REFUSED, ERROR)
+                counts[REJECTED] += heard == FULL
+                counts[QUEUE_MAX] = max(counts[QUEUE_MAX], waiting)
             if len(let_in.event) > 0:
                 turn = max(turn, event) if now == turn_s else event
                 turn_s = now
-                if heard == _ACKNOWLEDGED and receiver.copies[event] == 1:
+                if heard == ACKNOWLEDGED and receiver.copies[event] == 1:
                     let_in.event[n_let_in], let_in.turn[n_let_in] = event, turn
                     n_let_in += 1
                     turn = 0
-            if heard not in (_NOTHING, _REFUSED) and in_window(world, leaves):
+            if heard not in (NOTHING, REFUSED) and in_window(world, leaves):
                 counts[RESPONSE_BYTES] += world.response_header_bytes
             if code & _LATE:
                 continue
             entity = delivery_entity(subscriber, event)
             back = leaves + sample(world.one_way, world.seed, Stream.RESPONSE_TRANSIT, entity, attempt)
             comes_back = uniform(world.seed, Stream.RESPONSE_LOSS, entity, attempt) >= world.response_loss
-            if heard != _NOTHING and comes_back and back <= deadline[event]:
+            if heard != NOTHING and comes_back and back <= deadline[event]:
                 size = agenda.add(times, keys, size, back, pack(_RESPONSE_ARRIVAL, event, attempt, heard))
             else:
-                key = pack(_TIMEOUT, event, attempt, _NOTHING)
+                key = pack(_TIMEOUT, event, attempt, NOTHING)
                 size = agenda.add(times, keys, size, deadline[event], key)
             continue
 
@@ -342,9 +258,9 @@ def _run(
             in_flight -= 1
             if kind == _TIMEOUT:
                 counts[TIMEOUTS] += counted
-            if kind == _TIMEOUT or code == _REFUSED or not world.keep_alive:
+            if kind == _TIMEOUT or code == REFUSED or not world.keep_alive:
                 open_connections -= 1
-            if code == _ACKNOWLEDGED:
+            if code == ACKNOWLEDGED:
                 standing = after_success(standing)
                 done[event] = True
             else:
@@ -353,13 +269,13 @@ def _run(
                 if redelivered[event] == _ALIVE and attempt < push.retry.attempts_allowed:
                     u = uniform(world.seed, Stream.RETRY_JITTER, delivery_entity(subscriber, event), attempt)
                     waited_s[event] = retry_delay(push.retry, attempt, waited_s[event], u)
-                    ready_s = now + max(waited_s[event], push.retry_after_s if code == _FULL else 0.0)
+                    ready_s = now + max(waited_s[event], push.retry_after_s if code == FULL else 0.0)
                     if ready_s - created[event] > push.retry.max_duration_s:
                         ready_s = NEVER
                 if ready_s == NEVER:
                     ready_s = _tried_again_at(push, event, created[event], now, counted, redelivered, counts)
                 if ready_s < NEVER:
-                    key = pack(_ATTEMPT_READY, event, attempt + 1, _NOTHING)
+                    key = pack(_ATTEMPT_READY, event, attempt + 1, NOTHING)
                     size = agenda.add(times, keys, size, ready_s, key)
                 else:
                     done[event] = True
@@ -375,7 +291,7 @@ def _run(
                 if ready_s < NEVER:
                     if size + _ADDED_AT_MOST > len(times):
                         times, keys = agenda.grown(times, keys)
-                    key = pack(_ATTEMPT_READY, event, attempt, _NOTHING)
+                    key = pack(_ATTEMPT_READY, event, attempt, NOTHING)
                     size = agenda.add(times, keys, size, ready_s, key)
                 else:
                     done[event] = True
@@ -409,7 +325,7 @@ def _run(
                     code |= _STALE
                 size = agenda.add(times, keys, size, arrival, pack(_REQUEST_ARRIVAL, event, attempt, code))
             if arrival >= deadline[event]:
-                key = pack(_TIMEOUT, event, attempt, _NOTHING)
+                key = pack(_TIMEOUT, event, attempt, NOTHING)
                 size = agenda.add(times, keys, size, deadline[event], key)
 
     in_use = in_flight * overlap(last_change_s, world.window_end_s, world.window_start_s, world.window_end_s)

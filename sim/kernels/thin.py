@@ -76,7 +76,7 @@ _NOTIFIED = 0
 class Notifications(NamedTuple):
     """The first notification of each event that was let in, in the order in which that happened.
 
-    When, at whom, of which event, and its turn among what arrives at that instant (`sim.kernels.push`).
+    When, at whom, of which event, and its turn among what arrives at that instant (`sim.kernels.turns`).
     """
 
     time_s: NDArray[np.float64]

@@ -10,6 +10,7 @@ from sim.distribution_specs import Constant
 from sim.distributions import compile_distribution
 from sim.kernels import parameters, pull, push, thin
 from sim.kernels.feed import compile_rows
+from sim.kernels.turns import NO_PAGES, NOBODY_ASKS, LetIn, Pages
 from sim.launch.counting import combined, counters, no_integrals
 from sim.records import Counters, Deliveries, Replication, Status, Via, empty_series
 from sim.scenario import Scenario
@@ -37,7 +38,7 @@ def webhook_reconciled(scenario: Scenario, audience: Audience, seed: int) -> Rep
         world, poller, compile_rows(audience), fetched, opens_page, turns, first_polled, polls,
         d.status, counts, at_api, series,
     )  # fmt: skip
-    pages = push.Pages(fetched, opens_page, turns)
+    pages = Pages(fetched, opens_page, turns)
     pushed = _push_to_each(world, sender, d, series, pages=pages)
     np.fmin(d.first_attempt, first_polled, out=d.first_attempt)
     d.attempts[...] += polls
@@ -56,7 +57,7 @@ def thin_webhook(scenario: Scenario, audience: Audience, seed: int) -> Replicati
         receiver_service=at_once, preempt=False, payload_bytes=scenario.thin_webhook.notification_bytes
     )
     told = Deliveries.empty(audience, Via.WEBHOOK)
-    let_in = push.LetIn(*(np.full(told.visible.shape, -1, dtype=np.int64) for _ in range(2)))
+    let_in = LetIn(*(np.full(told.visible.shape, -1, dtype=np.int64) for _ in range(2)))
     notified = _push_to_each(telling, sender._replace(on_receipt=True), told, series, let_in=let_in)
     d.first_attempt[...], d.attempts[...] = told.first_attempt, told.attempts
     d.status[...] = np.where(told.status == Status.DELIVERED, Status.PENDING, told.status)
@@ -77,7 +78,7 @@ def thin_webhook(scenario: Scenario, audience: Audience, seed: int) -> Replicati
     return Replication(d, combined(notified, brought), series)
 
 
-def _in_order(told: Deliveries, let_in: push.LetIn) -> thin.Notifications:
+def _in_order(told: Deliveries, let_in: LetIn) -> thin.Notifications:
     """All subscribers' notifications by time, then subscriber, then as they were let in."""
     who, place = np.nonzero(let_in.event >= 0)
     event, turn = let_in.event[who, place], let_in.turn[who, place]
@@ -91,8 +92,8 @@ def _push_to_each(
     sender: parameters.Push,
     d: Deliveries,
     series: NDArray[np.int64],
-    pages: push.Pages | None = None,
-    let_in: push.LetIn | None = None,
+    pages: Pages | None = None,
+    let_in: LetIn | None = None,
 ) -> Counters:
     """Push to one subscriber after another, into records and series; returns what was counted."""
     total = np.zeros(len(push.COUNTER_NAMES), dtype=np.int64)
@@ -101,7 +102,7 @@ def _push_to_each(
         counts, of_this = np.zeros_like(total), no_integrals()
         push.push_to_subscriber(
             world, sender, d.audience.created_of(s), s,
-            pages.of(s, n) if pages else push.NO_PAGES, let_in.of(s, n) if let_in else push.NOBODY_ASKS,
+            pages.of(s, n) if pages else NO_PAGES, let_in.of(s, n) if let_in else NOBODY_ASKS,
             d.first_attempt[s, :n], d.visible[s, :n], d.attempts[s, :n], d.copies[s, :n], d.via[s, :n],
             d.status[s, :n], counts, of_this, series,
         )  # fmt: skip

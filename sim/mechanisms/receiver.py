@@ -60,8 +60,8 @@ class Receiver:
 
     @property
     def is_full(self) -> bool:
-        """Whether an arrival would find every worker busy and no waiting place."""
-        return not self._preempts and self.servers.all_busy and self.servers.waiting >= self._queue_limit
+        """Whether an arrival would find every worker busy and no waiting place; never, if it pushes out."""
+        return self.servers.all_busy and self.servers.waiting >= self._queue_limit
 
     @property
     def has_copy(self) -> NDArray[np.bool_]:

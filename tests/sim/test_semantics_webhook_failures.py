@@ -279,8 +279,8 @@ def test_a_failed_redelivery_waits_for_the_next_look_while_there_are_rounds(
 def test_only_dead_letters_young_enough_are_tried(
     within_s: float, becomes: float | str, engine: Engine
 ) -> None:
-    """The look at 10 finds an event 9 s old."""
-    run = push(by_hand(10.0, outage(0.0, 5.0), within_s=within_s), engine, [1.0])
+    """Given up at 3, its second attempt; the look at 10 finds an event 9 s old."""
+    run = push(by_hand(10.0, outage(0.0, 5.0), retry(2.0, attempts=2), within_s=within_s), engine, [1.0])
     assert visible(run) == [becomes]
     assert counted(run, "dead_letters", "redeliveries") == [1, int(becomes == 10.0)]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sim.catalogue import MECHANISMS
 from sim.engine import run_once
 from sim.errors import ScenarioError
 from sim.scenario import PRESET_DIR, Scenario, load_scenario, part_names, preset_names, scenario_from
@@ -436,7 +437,7 @@ SHORTENED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("mechanism", ["webhook", "polling"])
+@pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.parametrize("name", preset_names())
 def test_every_use_case_runs_alike_in_both_engines(name: str, mechanism: str) -> None:
     scenario = load_scenario(name).with_values(**SHORTENED[name])

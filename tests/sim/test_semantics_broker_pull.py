@@ -173,16 +173,17 @@ def test_the_first_fetch_of_a_connection_sets_it_up(engine: Engine) -> None:
 # Partitions.
 
 
-def test_a_consumer_works_off_the_partitions_that_are_its_own(engine: Engine) -> None:
-    """Three partitions, two consumers: 0 and 2 are the first's, though the second has nothing to do."""
-    scenario = log_world({"partitions": 3}, receiver={"workers": 2, "service": constant(10.0)})
-    run = consume(scenario, engine, [0.0, 0.0, 0.0], in_partitions(3, 0, 1, 2))
-    assert visible(run) == [10.0, 10.0, 20.0]
-    assert visible(consume(scenario, engine, [0.0, 0.0, 0.0], in_partitions(3, 1, 1, 0))) == [
-        10.0,
-        20.0,
-        10.0,
-    ]
+@pytest.mark.parametrize(
+    ("wanted", "visible_s"),
+    [((0, 1, 2), [10.0, 10.0, 20.0]), ((1, 3, 0), [10.0, 20.0, 10.0]), ((2, 1, 3), [10.0, 10.0, 20.0])],
+)
+def test_a_consumer_works_off_the_partitions_that_are_its_own(
+    wanted: tuple[int, ...], visible_s: list[float], engine: Engine
+) -> None:
+    """Four partitions, two consumers: 0 and 2 are the first's, 1 and 3 the second's, whoever is free."""
+    scenario = log_world({"partitions": 4}, receiver={"workers": 2, "service": constant(10.0)})
+    run = consume(scenario, engine, [0.0, 0.0, 0.0], in_partitions(4, *wanted))
+    assert visible(run) == visible_s
 
 
 def test_consumers_without_a_partition_idle(engine: Engine) -> None:
@@ -384,6 +385,20 @@ def test_a_rebalance_during_a_put_off_fetch_puts_it_off_again(engine: Engine) ->
     assert [int(t) for t in np.flatnonzero(run.series)] == [0, 1, 2, 3]
 
 
+def test_a_consumer_that_rejoins_has_nothing_to_commit_but_waits_with_its_group(engine: Engine) -> None:
+    """Down over [9, 11), back at 14; rebalances at 12.5 and 25, of 3 s: it fetches at 15.5."""
+    scenario = log_world(
+        {"rebalance_every": constant(12.5), "rebalance_s": 3.0} | NEVER_COMMITS,
+        receiver=outage(9.0, 11.0),
+        run={"duration_s": 24.0, "series_bin_s": 0.5},
+    )
+    run = consume(scenario, engine, [20.0])
+    assert visible(run) == [20.0]
+    # Fetches at 0, 15.5 and 20; the publish of 20.
+    assert [int(half) / 2 for half in np.flatnonzero(run.series)] == [0.0, 15.5, 20.0]
+    assert run.counters.requests == 4
+
+
 # Failures on a record.
 
 
@@ -439,6 +454,20 @@ def test_a_record_given_up_but_not_committed_comes_again_after_an_outage(
     run = consume(scenario, engine, [0.0], fails_on(0.5, {(0, 0): True, (0, 1): False}))
     assert (visible(run), copies(run)) == ([became], [tries])
     assert run.counters.dead_letters == 1
+
+
+@pytest.mark.parametrize(("until_s", "became"), [(5.0, "lost"), (5.25, "pending"), (7.0, "pending")])
+def test_a_consumer_that_is_down_will_read_again_what_it_gave_up_though_its_batch_is_not_done(
+    until_s: float, became: str, engine: Engine
+) -> None:
+    """Four seconds a try: record 0 is given up at 4, record 1 in service until 8; down over [5, 6)."""
+    scenario = log_world(
+        {"max_deliveries": 1} | NEVER_COMMITS,
+        receiver={"service": constant(4.0), "error_probability": 0.5} | outage(5.0, 6.0),
+        run={"duration_s": until_s},
+    )
+    run = consume(scenario, engine, [0.0, 0.0], fails_on(0.5, {(0, 0): True}))
+    assert (visible(run), copies(run)) == ([became, "pending"], [1, 1])
 
 
 # The horizon, and what counters cover.

@@ -294,7 +294,7 @@ def compile_conditional_pull(scenario: Scenario, seed: int) -> Pull:
 
 def compile_adaptive_pull(scenario: Scenario, seed: int) -> Pull:
     """What `adaptive_polling` needs of a scenario."""
-    schedule = sleeping_schedule(scenario.polling.interval_s, scenario.polling)
+    schedule = sleeping_schedule(scenario.polling)
     return compile_pull(scenario, seed)._replace(way=ADAPTIVE, schedule=schedule)
 
 
@@ -307,7 +307,7 @@ def compile_long_pull(scenario: Scenario, seed: int) -> Pull:
     holding = compile_holding(scenario)
     return compile_pull(scenario, seed)._replace(
         way=LONG,
-        schedule=sleeping_schedule(holding.hold_s, scenario.polling),
+        schedule=sleeping_schedule(scenario.polling),
         holding=holding,
         timeout_s=scenario.long_polling.timeout_s,
     )

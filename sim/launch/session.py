@@ -17,7 +17,7 @@ def streaming(scenario: Scenario, audience: Audience, seed: int) -> Replication:
     """Stream to every subscriber; then let each receiver take in what arrived."""
     world, spec = parameters.compile_world(scenario, seed), scenario.streaming
     api = parameters.compile_pull(scenario, seed)._replace(
-        schedule=sleeping_schedule(spec.heartbeat_s, scenario.polling), timeout_s=spec.connect_timeout_s
+        schedule=sleeping_schedule(scenario.polling), timeout_s=spec.connect_timeout_s
     )
     parts = session.Streams(
         compile_link(spec, scenario.network),

@@ -40,7 +40,7 @@ class AdaptivePoller(Poller):
     def __init__(self, world: World, api: ProviderApi, subscriber: int) -> None:
         super().__init__(world, api, subscriber)
         polling = world.scenario.polling
-        self._schedule = sleeping_schedule(polling.interval_s, polling)
+        self._schedule = sleeping_schedule(polling)
         self._rule = compile_adaptive(world.scenario)
         self._interval_s = self._rule.first_interval_s
         self._newest_s = 0.0

@@ -19,7 +19,7 @@ has given up, and holds its request to the end.
 
 The client asks again `gap_s` after an answer, also after a full page, and `retry_s` after a failure, or the
 Retry-After of a 429 if that is longer. When its receiver is down it sends nothing until that is up again.
-The first request falls at a random phase of `hold_s`. Of `polling`, page size and phase apply.
+The first request falls where a poller's does. Of `polling`, page size and phase apply.
 
 Sources: RFC 6202, "Known Issues and Best Practices for the Use of Long Polling and Streaming in
 Bidirectional HTTP", 2011, §2.2 and §5.5 (intermediaries); Telegram Bot API, "getUpdates"; Amazon SQS
@@ -86,7 +86,7 @@ class LongPoller(Poller):
 
     def __init__(self, world: World, api: ProviderApi, subscriber: int, rule: HoldingRule) -> None:
         super().__init__(world, api, subscriber)
-        self._schedule = sleeping_schedule(rule.hold_s, world.scenario.polling)
+        self._schedule = sleeping_schedule(world.scenario.polling)
         self._timeout_s = world.scenario.long_polling.timeout_s
         self._rule = rule
 

@@ -20,8 +20,8 @@ receiver is up, nor before a Retry-After. Without `replay` what happens while no
 
 Assumptions. Both sides take the stream to be up from when the client hears the 200; what ends it is looked
 for from then on. An opening whose 200 is lost or late comes to nothing. An open stream loses nothing. The
-first connection falls at a random phase of `heartbeat_s` (`polling.phase`). Events enter the receiver's queue
-as they arrive, whatever its limit.
+client first connects when a poller would first ask (`polling.phase`, `interval_s`). Events enter the
+receiver's queue as they arrive, whatever its limit.
 
 Sources: WHATWG HTML Living Standard, "Server-sent events" (Last-Event-ID, reconnection); RFC 6455, "The
 WebSocket Protocol", 2011; RFC 6202, §2.3 and §3.2 (HTTP streaming).
@@ -83,7 +83,7 @@ class StreamClient(Poller):
     def __init__(self, world: World, api: ProviderApi, subscriber: int) -> None:
         super().__init__(world, api, subscriber)
         spec = world.scenario.streaming
-        self._schedule = sleeping_schedule(spec.heartbeat_s, world.scenario.polling)
+        self._schedule = sleeping_schedule(world.scenario.polling)
         self._timeout_s = spec.connect_timeout_s
         self._link = compile_link(spec, world.scenario.network)
         self._replays = spec.replay

@@ -30,9 +30,9 @@ def compile_schedule(polling: Polling) -> PollSchedule:
     )
 
 
-def sleeping_schedule(interval_s: float, polling: Polling) -> PollSchedule:
+def sleeping_schedule(polling: Polling) -> PollSchedule:
     """The schedule of a poller that chooses its own sleeps: it only says where the first wake falls."""
-    return PollSchedule(FIXED_DELAY, interval_s, 0.0, polling.phase == "synchronised")
+    return PollSchedule(FIXED_DELAY, polling.interval_s, 0.0, polling.phase == "synchronised")
 
 
 @jit

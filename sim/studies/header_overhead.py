@@ -72,11 +72,7 @@ def scenario(clients: int) -> Scenario:
                 "response_header_bytes": _RESPONSE_HEADER_BYTES,
             },
             "polling": {"interval_s": 1.0, "schedule": "fixed_rate", "phase": "random"},
-            "streaming": {
-                "frame_bytes": 2,
-                "heartbeat_s": 1.0,
-                "heartbeat_bytes": 0,
-            },  # all connect within it
+            "streaming": {"frame_bytes": 2, "heartbeat_bytes": 0},
             "receiver": {"service": _NO_TIME},
             "provider_api": {"service": _NO_TIME},
             "run": {"duration_s": _WARMUP_S + _WINDOW_S, "warmup_s": _WARMUP_S, "drain_s": 1.0},

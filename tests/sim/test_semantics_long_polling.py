@@ -360,12 +360,13 @@ def test_a_client_whose_receiver_is_down_asks_when_it_is_up(engine: Engine) -> N
 # The clock.
 
 
-def test_the_first_request_is_at_a_random_phase_of_the_hold(engine: Engine) -> None:
+def test_the_first_request_is_where_a_poller_s_would_be(engine: Engine) -> None:
+    """At a random phase of polling's interval of 10 s, however long a request is held."""
     u = uniform(7, Stream.POLL_PHASE, 0, 0)
     run = ask(world(polling={"phase": "random"}), engine, [0.0], 7)
     assert first_attempts(run) == [u * 10.0]
-    at_once = world(polling={"phase": "random"}, hold={"hold_s": 0.0, "gap_s": 1.0})
-    assert first_attempts(ask(at_once, engine, [0.0], 7)) == [0.0]
+    held_longer = world(polling={"phase": "random"}, hold={"hold_s": 25.0})
+    assert first_attempts(ask(held_longer, engine, [0.0], 7)) == [u * 10.0]
 
 
 def test_an_answer_at_the_world_s_end_does_not_leave(engine: Engine) -> None:

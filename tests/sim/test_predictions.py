@@ -244,7 +244,7 @@ OUTAGE = [{"start_s": 10.0, "duration_s": 10.0}]
         ("L1", HELD, {"long_polling.intermediary_timeout_s": 30.0}, "hold_s and a round trip end before"),
         ("L1", HELD, {"polling.page_size": 1}, "a page is full"),
         ("L1", HELD, {"subscribers.count": 9}, "so that no poll queues"),
-        ("L1", HELD, {"run.warmup_s": 10.0}, "run.warmup_s covers a cycle"),
+        ("L1", HELD, {"run.warmup_s": 10.0}, "run.warmup_s covers polling.interval_s"),
         ("L1", HELD, {"network.one_way.mean_s": 0.0, "long_polling.hold_s": 0.0}, "the transit is above 0"),
         ("H1", RECONCILED, {"receiver.error_probability": 0.0}, "receiver.error_probability is above 0"),
         ("H1", RECONCILED, TWICE, "allows one attempt (here 2)"),

@@ -59,3 +59,9 @@ def is_cached(kernel: str) -> bool:
 def jit(function: Function) -> Function:
     """Compile `function` at its first call, without the interpreter lock and without fast-math."""
     return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def inlined(function: Function) -> Function:
+    """Compile `function` into those that call it, which spares them passing it many arrays."""
+    compiler = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+    return cast(Function, compiler(function))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import inlined
 from sim.kernels.parameters import Push, World
 from sim.kernels.receiver import Receiver, accept
 from sim.kernels.servers import waiting_now
@@ -19,7 +19,7 @@ NOTHING, ACKNOWLEDGED, REFUSED, ERROR, FULL = range(5)
 _WEBHOOK = int(Via.WEBHOOK)
 
 
-@jit
+@inlined
 def answer(
     world: World,
     push: Push,

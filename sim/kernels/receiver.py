@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import inlined, jit
 from sim.distributions import sample
 from sim.kernels.borrowed import borrowed
 from sim.kernels.parameters import World
@@ -65,7 +65,7 @@ def borrowed_receiver(receiver: Receiver) -> Receiver:
     )
 
 
-@jit
+@inlined
 def accept(
     world: World,
     receiver: Receiver,
@@ -103,7 +103,7 @@ def accept(
     return start, end
 
 
-@jit
+@inlined
 def take_page(
     world: World,
     receiver: Receiver,
@@ -120,10 +120,9 @@ def take_page(
     """
     # The events of one response join before any of them can end, even if service takes no time.
     idle, waiting, longest = idle_now(receiver.free, now), waiting_now(starts, receiver.ring, now), 0
-    newest = -1
-    for event in range(first, end):
-        if receiver.copies[event] == 0:
-            newest = event
+    newest = end - 1
+    while world.preempt and newest >= first and receiver.copies[newest] > 0:
+        newest -= 1
     for event in range(first, end):
         if receiver.copies[event] > 0:
             continue

@@ -75,7 +75,7 @@ class Reconnect(Spec):
     """
 
     kind: Literal["fixed", "exponential"] = "exponential"
-    base_s: NonNegative = 1.0
+    base_s: Positive = 1.0
     factor: Factor = 2.0
     cap_s: Positive = 60.0
     jitter: Literal["none", "full", "equal"] = "full"

@@ -22,6 +22,8 @@ _PACKAGE = Path(__file__).parent
 _SOURCES = (
     "compiled.py",
     "randomness.py",
+    "happenings.py",
+    "delivery.py",
     "distributions.py",
     "policies/*.py",
     "workload.py",

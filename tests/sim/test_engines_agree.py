@@ -44,7 +44,7 @@ def assert_engines_agree(scenario: Scenario, mechanism: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(scenario=scenarios(), seed=st.integers(0, 2**63 - 1))
 def test_same_records_and_counters(mechanism: str, scenario: Scenario, seed: int) -> None:
     assert_engines_agree(scenario, mechanism, seed)
@@ -52,7 +52,7 @@ def test_same_records_and_counters(mechanism: str, scenario: Scenario, seed: int
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-@settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(scenario=scenarios(), seed=st.integers(0, 2**63 - 1))
 def test_same_records_and_counters_at_length(mechanism: str, scenario: Scenario, seed: int) -> None:
     assert_engines_agree(scenario, mechanism, seed)

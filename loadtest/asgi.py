@@ -105,6 +105,13 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
 
+def target_of(scope: Scope) -> bytes:
+    """Path and query of a request as it was sent, percent-encoded."""
+    path: bytes = scope["raw_path"]
+    query: bytes = scope["query_string"]
+    return path + b"?" + query if query else path
+
+
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     """The whole request body.
 

@@ -28,6 +28,7 @@ from loadtest.asgi import (
     read_body,
     reply_error,
     reply_no_content,
+    target_of,
 )
 from loadtest.contract import (
     GITHUB,
@@ -45,7 +46,14 @@ from loadtest.contract import (
     require_name,
 )
 from loadtest.inbox import Arrival, Inbox, InboxFull, InboxUnavailable
-from loadtest.signatures import GitHub, Headers, SignatureRefused, SignatureScheme, StandardWebhooks
+from loadtest.signatures import (
+    GitHub,
+    Headers,
+    SignatureRefused,
+    SignatureScheme,
+    SignedRequest,
+    StandardWebhooks,
+)
 from loadtest.signatures.standard import SECRET_PREFIX
 from sim.errors import InputError
 
@@ -115,7 +123,7 @@ class ReceiverApp(Application):
                 headers = dict(scope["headers"])
                 body = await read_body(headers, receive, self._max_body_bytes)
                 received_us = now_us()
-                scheme.verify(headers, body, time.time())
+                scheme.verify(SignedRequest(headers, body, target_of(scope)), time.time())
                 event = event_of(headers, body)
                 if event is not None:
                     await self._inbox.submit((Arrival(event, body, "webhook", received_us, source),))

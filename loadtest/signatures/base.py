@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sim.errors import HookbenchError
 
@@ -16,11 +16,25 @@ class SignatureRefused(HookbenchError):
     """A request that did not prove where it comes from; the message says why. Servers answer 401."""
 
 
+class SignedRequest(NamedTuple):
+    """A request as it came in.
+
+    Attributes:
+        headers: lower-case names; of a repeated header the last.
+        body: the raw bytes, before any parsing.
+        target: path and query as sent, percent-encoded, e.g. ``b"/webhooks/twilio?bodySHA256=0a1f"``.
+    """
+
+    headers: Headers
+    body: bytes
+    target: bytes = b"/"
+
+
 class SignatureScheme(Protocol):
     """One provider's way of signing."""
 
-    def verify(self, headers: Headers, body: bytes, now_s: float) -> None:
-        """Return when `body` was signed by one of the secrets; `now_s` is wall time (Unix seconds).
+    def verify(self, request: SignedRequest, now_s: float) -> None:
+        """Return when `request` was signed by one of the secrets; `now_s` is wall time (Unix seconds).
 
         Raises:
             SignatureRefused: a header is missing or malformed, stale, or no signature fits.

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Sequence
 
 from loadtest.contract import GITHUB_SIGNATURE_256, GITHUB_SIGNATURE_SHA1
-from loadtest.signatures.base import Headers, SignatureRefused, digest_of, keyed_hmac
+from loadtest.signatures.base import SignatureRefused, SignedRequest, digest_of, keyed_hmac
 from sim.errors import InputError
 
 _SIGNATURE, _SIGNATURE_SHA1 = GITHUB_SIGNATURE_256.encode(), GITHUB_SIGNATURE_SHA1.encode()
@@ -35,17 +35,17 @@ class GitHub:
         """The signature header of a request with this body."""
         return {GITHUB_SIGNATURE_256: _signature(self._keyed[0], body).decode()}
 
-    def verify(self, headers: Headers, body: bytes, now_s: float) -> None:
+    def verify(self, request: SignedRequest, now_s: float) -> None:
         """See `SignatureScheme.verify`; without a timestamp `now_s` plays no part."""
         del now_s
-        given = headers.get(_SIGNATURE)
+        given = request.headers.get(_SIGNATURE)
         if not given:
-            only_sha1 = " (its SHA-1 predecessor is refused)" if _SIGNATURE_SHA1 in headers else ""
+            only_sha1 = " (its SHA-1 predecessor is refused)" if _SIGNATURE_SHA1 in request.headers else ""
             raise SignatureRefused(f"the {GITHUB_SIGNATURE_256} header is missing{only_sha1}")
         if not given.startswith(b"sha256="):
             raise SignatureRefused(f"{GITHUB_SIGNATURE_256} does not start with sha256=")
         for keyed in self._keyed:
-            if hmac.compare_digest(_signature(keyed, body), given):
+            if hmac.compare_digest(_signature(keyed, request.body), given):
                 return
         raise SignatureRefused(f"{GITHUB_SIGNATURE_256} does not fit the body and secret")
 

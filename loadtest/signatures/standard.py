@@ -14,7 +14,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
 from loadtest.contract import WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP
-from loadtest.signatures.base import Headers, SignatureRefused, digest_of, keyed_hmac
+from loadtest.signatures.base import SignatureRefused, SignedRequest, digest_of, keyed_hmac
 from sim.errors import InputError
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of a secret, not a secret
@@ -54,8 +54,9 @@ class StandardWebhooks:
             WEBHOOK_SIGNATURE: signatures.decode(),
         }
 
-    def verify(self, headers: Headers, body: bytes, now_s: float) -> None:
+    def verify(self, request: SignedRequest, now_s: float) -> None:
         """See `SignatureScheme.verify`."""
+        headers = request.headers
         message_id, timestamp, given = headers.get(_ID), headers.get(_TIMESTAMP), headers.get(_SIGNATURE)
         if not (message_id and timestamp and given):
             raise SignatureRefused(
@@ -65,7 +66,7 @@ class StandardWebhooks:
             raise SignatureRefused(f"{WEBHOOK_TIMESTAMP} is not a Unix time in seconds")
         if abs(now_s - int(timestamp)) > self._tolerance_s:
             raise SignatureRefused(f"{WEBHOOK_TIMESTAMP} is more than {self._tolerance_s:g} s from now")
-        content = b"%b.%b.%b" % (message_id, timestamp, body)
+        content = b"%b.%b.%b" % (message_id, timestamp, request.body)
         tokens = given.split(b" ", _MAX_SIGNATURES)[:_MAX_SIGNATURES]
         for keyed in self._keyed:
             expected = _signature(keyed, content)

@@ -19,6 +19,7 @@ from loadtest.consumers.poller import parse_page
 from loadtest.contract import envelope_of, now_us
 from loadtest.inbox import read_ledger
 from loadtest.provider.feed import CursorGone, Feed, etag_matches
+from loadtest.signatures import SignedRequest
 from tests.loadtest.servers import SIGNER, Server, event, eventually, refused, running
 
 FAST = {"timeout_s": 0.3, "retry": {"kind": "fixed", "base_s": 0.05, "max_attempts": 3}}
@@ -216,7 +217,7 @@ def test_deliveries_are_signed_and_whole(tmp_path: Path) -> None:
     assert bodies.keys() == set(range(5))
     for index, (headers, body) in bodies.items():
         raw = {name.encode(): value.encode() for name, value in headers.items()}
-        SIGNER.verify(raw, body, time.time())
+        SIGNER.verify(SignedRequest(raw, body), time.time())
         assert headers["webhook-id"] == f"evt_d_{index}"
     assert [row["outcome"] for row in ledger] == ["acknowledged"] * 5
     for row in ledger:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.signatures import GitHub, SignatureRefused, StandardWebhooks
+from loadtest.signatures import GitHub, SignatureRefused, SignedRequest, StandardWebhooks
 from sim.errors import InputError
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "signature_vectors.json").read_text())
@@ -35,7 +35,7 @@ def test_standard_vectors(vector: dict[str, Any]) -> None:
     body = vector["body"].encode()
     headers = scheme.sign(vector["id"], vector["timestamp"], body)
     assert headers["webhook-signature"] == vector["signature"]
-    scheme.verify(ascii_headers(headers), body, vector["timestamp"])
+    scheme.verify(SignedRequest(ascii_headers(headers), body), vector["timestamp"])
 
 
 @pytest.mark.parametrize("vector", GITHUB, ids=lambda vector: vector["source"])
@@ -43,34 +43,34 @@ def test_github_vectors(vector: dict[str, Any]) -> None:
     scheme = GitHub([vector["secret"]])
     headers = scheme.sign(vector["body"].encode())
     assert headers == {"x-hub-signature-256": vector["signature"]}
-    scheme.verify(ascii_headers(headers), vector["body"].encode(), 0)
+    scheme.verify(SignedRequest(ascii_headers(headers), vector["body"].encode()), 0)
 
 
 def test_a_rotating_secret_loses_nothing() -> None:
     for signer in ([OLD], [OLD, NEW], [NEW, OLD], [NEW]):
         for verifier in ([OLD, NEW], [NEW, OLD]):
-            StandardWebhooks(verifier).verify(signed(signer), BODY, NOW)
+            StandardWebhooks(verifier).verify(SignedRequest(signed(signer), BODY), NOW)
     assert signed([OLD, NEW])[b"webhook-signature"].count(b"v1,") == 2
     with pytest.raises(SignatureRefused):
-        StandardWebhooks([NEW]).verify(signed([OLD]), BODY, NOW)
+        StandardWebhooks([NEW]).verify(SignedRequest(signed([OLD]), BODY), NOW)
 
 
 def test_a_signature_among_strangers_is_found() -> None:
     headers = signed([OLD])
     own = headers[b"webhook-signature"]
     headers[b"webhook-signature"] = b"v1a,AAAA v2,xyz  v1,short " + own
-    StandardWebhooks([OLD]).verify(headers, BODY, NOW)
+    StandardWebhooks([OLD]).verify(SignedRequest(headers, BODY), NOW)
 
 
 @pytest.mark.parametrize("away_s", [-300, 0, 300])
 def test_inside_the_tolerance(away_s: int) -> None:
-    StandardWebhooks([OLD]).verify(signed([OLD], NOW + away_s), BODY, NOW)
+    StandardWebhooks([OLD]).verify(SignedRequest(signed([OLD], NOW + away_s), BODY), NOW)
 
 
 @pytest.mark.parametrize("away_s", [-301, 301, 10**9])
 def test_outside_the_tolerance(away_s: int) -> None:
     with pytest.raises(SignatureRefused, match="300 s"):
-        StandardWebhooks([OLD]).verify(signed([OLD], NOW + away_s), BODY, NOW)
+        StandardWebhooks([OLD]).verify(SignedRequest(signed([OLD], NOW + away_s), BODY), NOW)
 
 
 @given(st.data())
@@ -84,7 +84,7 @@ def test_one_changed_byte_is_refused_standard(data: st.DataObject) -> None:
     body = bytes(changed) if name == b"body" else BODY
     with pytest.raises(SignatureRefused):
         StandardWebhooks([OLD]).verify(
-            {**headers, name: bytes(changed)} if body is BODY else headers, body, NOW
+            SignedRequest({**headers, name: bytes(changed)} if body is BODY else headers, body), NOW
         )
 
 
@@ -95,7 +95,7 @@ def test_one_changed_byte_is_refused_github(position: int, flip: int) -> None:
     changed = bytearray(BODY)
     changed[position] ^= flip
     with pytest.raises(SignatureRefused):
-        scheme.verify(headers, bytes(changed), 0)
+        scheme.verify(SignedRequest(headers, bytes(changed)), 0)
 
 
 ANY_VALUE = st.binary(max_size=60) | st.text(max_size=30).map(
@@ -123,7 +123,7 @@ ANY_VALUE = st.binary(max_size=60) | st.text(max_size=30).map(
 def test_no_header_is_ever_more_than_refused(headers: dict[bytes, bytes], body: bytes) -> None:
     for scheme in (StandardWebhooks([OLD]), GitHub(["secret"])):
         with pytest.raises(SignatureRefused):
-            scheme.verify(headers, body, NOW)
+            scheme.verify(SignedRequest(headers, body), NOW)
 
 
 @pytest.mark.parametrize(
@@ -131,18 +131,20 @@ def test_no_header_is_ever_more_than_refused(headers: dict[bytes, bytes], body: 
 )
 def test_strange_timestamps_are_refused(timestamp: bytes) -> None:
     with pytest.raises(SignatureRefused, match="webhook-timestamp"):
-        StandardWebhooks([OLD]).verify({**signed([OLD]), b"webhook-timestamp": timestamp}, BODY, NOW)
+        StandardWebhooks([OLD]).verify(
+            SignedRequest({**signed([OLD]), b"webhook-timestamp": timestamp}, BODY), NOW
+        )
 
 
 def test_sha1_is_refused_and_said_so() -> None:
     with pytest.raises(SignatureRefused, match="SHA-1"):
-        GitHub(["secret"]).verify({b"x-hub-signature": b"sha1=" + b"0" * 40}, BODY, 0)
+        GitHub(["secret"]).verify(SignedRequest({b"x-hub-signature": b"sha1=" + b"0" * 40}, BODY), 0)
     with pytest.raises(SignatureRefused, match="sha256="):
-        GitHub(["secret"]).verify({b"x-hub-signature-256": b"sha1=" + b"0" * 40}, BODY, 0)
+        GitHub(["secret"]).verify(SignedRequest({b"x-hub-signature-256": b"sha1=" + b"0" * 40}, BODY), 0)
 
 
 def test_github_accepts_any_of_its_secrets() -> None:
-    GitHub(["new", "old"]).verify(ascii_headers(GitHub(["old"]).sign(BODY)), BODY, 0)
+    GitHub(["new", "old"]).verify(SignedRequest(ascii_headers(GitHub(["old"]).sign(BODY)), BODY), 0)
 
 
 @pytest.mark.parametrize(

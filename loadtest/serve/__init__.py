@@ -1,0 +1,69 @@
+"""``python -m loadtest.serve receiver|provider|poller``: the reference servers as processes.
+
+Once it answers, a server prints one JSON line on standard output,
+``{"ready": true, "role": ..., "port": ..., "pid": ..., "loop": ...}``; everything else goes to standard
+error. SIGTERM and SIGINT stop it: no new requests, drain, exit 0. Bad input is one line and exit 2; a
+server that fails while it runs ends with one line and exit 1.
+Secrets come from the environment variable HOOKBENCH_WEBHOOK_SECRET (several, separated by blanks, while
+one rotates) or from ``--secret-file``, never from an argument that other users could see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from loadtest.serve import poller, provider, receiver
+from sim.errors import HookbenchError
+
+if TYPE_CHECKING:
+    from loadtest.asgi import Application
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one server until it is told to stop.
+
+    Returns:
+        the exit code: 0 after a drain, 1 when the server failed, 2 for bad input (both said in one line on
+        standard error).
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s"
+    )
+    options = _parser().parse_args(argv)
+    try:
+        _run(options)
+    except HookbenchError as error:
+        print(f"hookbench serve: {error}", file=sys.stderr)  # noqa: T201 - the command's own answer
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0  # before the server took over the signals there is nothing to drain
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    from loadtest import hosting  # noqa: PLC0415 - so that --help does not wait for uvicorn
+
+    hosting.loop_factory(options.loop)  # a missing uvloop should be said before anything is opened
+    listener = hosting.listen(options.host, options.port)
+    with listener:
+        app: Application = options.build(options)
+        hosting.serve(app, listener, options.loop, options.drain_s)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that keeps to one line and exit 2, without the usage text."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(2, f"hookbench serve: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="hookbench serve", description="Run one reference server on this machine.")
+    roles = parser.add_subparsers(dest="role", required=True, metavar="receiver|provider|poller")
+    for role in (receiver, provider, poller):
+        role.add(roles)
+    return parser

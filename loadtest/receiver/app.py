@@ -54,7 +54,7 @@ from loadtest.signatures import (
     SignedRequest,
     StandardWebhooks,
 )
-from loadtest.signatures.standard import SECRET_PREFIX
+from loadtest.signatures.keys import SECRET_PREFIX
 from sim.errors import InputError
 
 log = logging.getLogger("hookbench.receiver")

@@ -42,8 +42,6 @@ class CloudEvents:
                 raise SignatureRefused(str(error)) from None
         if not token:
             raise SignatureRefused("a bearer token is required, in the authorization header or access_token")
-        matches = [
-            hmac.compare_digest(own, token.strip()) for own in self._tokens
-        ]  # all of them, whichever fits
+        matches = [hmac.compare_digest(own, token.strip()) for own in self._tokens]
         if not any(matches):
             raise SignatureRefused("the bearer token is not ours")

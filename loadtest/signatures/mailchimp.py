@@ -38,8 +38,6 @@ class Mailchimp:
             raise SignatureRefused(str(error)) from None
         if given is None:
             raise SignatureRefused(f"the URL's {PARAMETER} is missing")
-        matches = [
-            hmac.compare_digest(secret, given.encode()) for secret in self._secrets
-        ]  # all of them, whichever fits
+        matches = [hmac.compare_digest(secret, given.encode()) for secret in self._secrets]
         if not any(matches):
             raise SignatureRefused(f"the URL's {PARAMETER} is not ours")

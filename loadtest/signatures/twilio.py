@@ -2,8 +2,8 @@
 
 Source: Twilio docs, "Webhooks security", and twilio-python ``request_validator.py``. A body that is no form
 is covered by ``bodySHA256=<hex>`` in the URL's query. Twilio signs the URL with or without its port, so both
-are tried. The URL is the one the provider called: behind a proxy the receiver must be told it, for what a request
-says of itself (``Host``, ``X-Forwarded-*``) anybody can say.
+are tried. The URL is the one the provider called: behind a proxy the receiver must be told it, for what a
+request says of itself (``Host``, ``X-Forwarded-*``) anybody can say.
 """
 
 from __future__ import annotations

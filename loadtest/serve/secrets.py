@@ -8,6 +8,7 @@ variable, or, if its name ends in ``.toml``, a list for each source: ``stripe = 
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import tomllib
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from loadtest.contract import GITHUB, SECRET_VARIABLE, STANDARD
 from sim.errors import InputError
+
+log = logging.getLogger("hookbench.secrets")
 
 STANDARD_PREFIXES = ("whsec_", "whsk_", "whpk_")
 
@@ -41,7 +44,7 @@ def secrets_of_sources(secret_file: Path | None, known: Sequence[str]) -> dict[s
         known: the names of all sources there are.
 
     Raises:
-        InputError: the file cannot be read, is readable by everybody, or is not what it should be.
+        InputError: the file cannot be read, or is not what it should be.
     """
     if secret_file is not None and secret_file.suffix == ".toml":
         return _read_table(secret_file)
@@ -73,7 +76,7 @@ def _read_table(path: Path) -> dict[str, list[str]]:
 def _read(path: Path) -> str:
     try:
         if path.stat().st_mode & stat.S_IROTH:
-            raise InputError(f"--secret-file {path} can be read by everybody: chmod o-r {path}")
+            log.warning("%s can be read by every user of this machine; chmod o-r would keep it to us", path)
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--secret-file {path} cannot be read: {error}") from None

@@ -214,7 +214,7 @@ class EventsApi:
                 await waiter.rest(0.0 if page.more and not page.payloads else left_us / 1e6)
                 if waiter.gone:
                     return None
-                page = self._feed.page_after(page)
+                page = self._feed.page_now(page)
         return page
 
     async def _answer(

@@ -73,7 +73,8 @@ class EventStreams:
         self.counts["streams_opened"] += 1
         async with self._room.enter(receive) as reader:
             try:
-                await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]})
+                head = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]}
+                await reader.send(send, head, self._stall_s)
                 await self._send_on(reader, send, position, types)
                 await reader.send(send, {"type": "http.response.body", "body": b""}, LAST_WORD_S)
                 return

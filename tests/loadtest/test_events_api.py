@@ -361,6 +361,36 @@ def test_options_go_over_the_table(tmp_path: Path) -> None:
         assert (len(ids(answer.body)), answer.headers["x-ratelimit-limit"]) == (2, "7")
 
 
+def polling(source: Server, folder: Path, interval_s: float) -> tuple[str, ...]:
+    return ("poller", "--source", source.url, "--inbox", f"sqlite:///{folder}/inbox.db",
+            "--interval-s", str(interval_s))  # fmt: skip
+
+
+def test_the_poller_comes_back_when_the_limit_allows(tmp_path: Path) -> None:
+    """It is refused at most once a window, and waits for as long as it is told to."""
+    with running("provider", "--rate-limit", "2/1") as server:
+        wanted = len(publish(server, 3))
+        first_window = time.monotonic() // 1
+        with running(*polling(server, tmp_path, 0.02)) as poller:
+            eventually(lambda: poller.status()["visible"] == wanted)
+            eventually(lambda: poller.status()["rejected"] >= 2)
+            windows = time.monotonic() // 1 - first_window + 1
+            status = poller.status()
+            assert status["rejected"] <= windows
+            assert status["errors"] == 0
+
+
+def test_the_poller_follows_more_and_counts_what_it_missed(tmp_path: Path) -> None:
+    """Pages cut at 1 MB are read in one cycle, long before the next tick."""
+    with running("provider", "--max-page-mb", "1", "--retention-events", "5") as server:
+        publish(server, 100, padding=400_000 // 10)
+        publish(server, 5, padding=400_000)
+        with running(*polling(server, tmp_path, 3600)) as poller:
+            eventually(lambda: poller.status()["visible"] == 5)
+            status = poller.status()
+        assert (status["requests"], status["missed_events"]) == (3, 100)
+
+
 def test_a_race_enacts_the_retention(tmp_path: Path) -> None:
     """What the provider forgot before the poller came is lost by design, and does not void the run."""
     scenario = scenario_from(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets as random_secrets
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loadtest.contract import now_us
@@ -20,7 +20,7 @@ from loadtest.provider.ledger import Ledger
 from loadtest.provider.outbound import Outbound
 from loadtest.provider.policy import WebhookPolicy
 from loadtest.provider.sender import Counts, Sender, client_tls
-from loadtest.provider.signing import Signing, fitting
+from loadtest.provider.signing import Signing, own_signing
 from loadtest.provider.turns import Turns
 from sim.errors import HookbenchError, InputError
 
@@ -61,11 +61,11 @@ class Defaults:
 
     Args:
         policy: how it is served.
-        secrets: the provider's own, newest first; ``whsec_`` ones sign the standard format.
+        secrets: the provider's own by format, newest first.
     """
 
     policy: WebhookPolicy = field(default_factory=WebhookPolicy)
-    secrets: Sequence[str] = field(default=(), repr=False)
+    secrets: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
 
 class Dispatcher:
@@ -117,12 +117,9 @@ class Dispatcher:
         Raises:
             InputError: an unknown format, no secret, or one that is not of the format's form.
         """
-        signing = [secret] if secret is not None else fitting(name, self.defaults.secrets)
-        if not signing:
-            raise InputError(
-                "a subscription needs a secret: set HOOKBENCH_WEBHOOK_SECRET or give --secret-file"
-            )
-        return Signing(name, signing)
+        if secret is not None:
+            return Signing(name, [secret])
+        return own_signing(name, self.defaults.secrets)
 
     def subscribe(self, url: str, signing: Signing, policy: WebhookPolicy | None = None) -> Endpoint:
         """Add an endpoint, whose URL was admitted; it gets what is published from now on.

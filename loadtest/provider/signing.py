@@ -7,19 +7,21 @@ a new secret replaces the old one at once, and it is the receiver that accepts e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from loadtest.contract import GITHUB_DELIVERY, GITHUB_EVENT
+from loadtest.contract import GITHUB_DELIVERY, GITHUB_EVENT, SECRET_VARIABLE, Envelope
 from loadtest.provider.feed import Published
-from loadtest.signatures import GitHub, StandardWebhooks
-from loadtest.signatures.standard import SECRET_PREFIX
+from loadtest.signatures import GitHub, Shopify, Slack, StandardWebhooks, Stripe, Svix
+from loadtest.signatures.keys import PUBLIC_PREFIX
 from sim.errors import InputError
 
 MAX_SECRETS = 4  # receivers look at a bounded number of signatures; Stripe's roll has two
 DEFAULT_OVERLAP_S = 86400.0
 MAX_OVERLAP_S = 7 * 86400.0
+
+_PROBE = Published(Envelope("evt_probe", "probe", 0, 0), b"{}", 0)
 
 
 class Signer(Protocol):
@@ -46,19 +48,48 @@ def _standard(secrets: Sequence[str]) -> Signer:
     return lambda published, timestamp_s: scheme.sign(published.event.id, timestamp_s, published.payload)
 
 
-def _github(secrets: Sequence[str]) -> Signer:
-    scheme = GitHub(secrets)
+def _svix(secrets: Sequence[str]) -> Signer:
+    scheme = Svix(secrets)
+    return lambda published, timestamp_s: scheme.sign(published.event.id, timestamp_s, published.payload)
 
+
+def _stripe(secrets: Sequence[str]) -> Signer:
+    scheme = Stripe(secrets)
+    return lambda published, timestamp_s: scheme.sign(timestamp_s, published.payload)
+
+
+def _slack(secrets: Sequence[str]) -> Signer:
+    scheme = Slack(secrets)
+    return lambda published, timestamp_s: scheme.sign(timestamp_s, published.payload)
+
+
+def _github(secrets: Sequence[str]) -> Signer:
+    return _by_delivery(GitHub(secrets), GITHUB_DELIVERY, GITHUB_EVENT)
+
+
+def _shopify(secrets: Sequence[str]) -> Signer:
+    return _by_delivery(Shopify(secrets), "x-shopify-webhook-id", "x-shopify-topic")
+
+
+def _by_delivery(scheme: GitHub | Shopify, id_header: str, type_header: str) -> Signer:
     def sign(published: Published, timestamp_s: int) -> dict[str, str]:
-        del timestamp_s  # there is none
+        del timestamp_s  # neither provider signs one
         event = published.event
-        return {GITHUB_DELIVERY: event.id, GITHUB_EVENT: event.type, **scheme.sign(published.payload)}
+        return {id_header: event.id, type_header: event.type, **scheme.sign(published.payload)}
 
     return sign
 
 
-FORMATS = {"standard": Format(_standard, several=True), "github": Format(_github, several=False)}
-"""By the name that a subscription gives; an event's id names its delivery, and is kept when it is resent."""
+FORMATS = {
+    "standard": Format(_standard, several=True),
+    "svix": Format(_svix, several=True),
+    "stripe": Format(_stripe, several=True),
+    "slack": Format(_slack, several=False),
+    "github": Format(_github, several=False),
+    "shopify": Format(_shopify, several=False),
+}
+"""By the name that a subscription gives. Only the headers differ: the body is the event in each. Its id names
+its delivery where the format has a header for that, and is kept when it is sent again."""
 
 
 @dataclass(slots=True)
@@ -83,8 +114,7 @@ class Signing:
             raise InputError(f"format must be one of {', '.join(FORMATS)}, got {name!r:.80}")
         self.name = name
         self._format = FORMATS[name]
-        self._secrets = [_Secret(text, None) for text in secrets]
-        self._signer = self._format.signer(secrets)
+        self._use([_Secret(text, None) for text in secrets])
 
     def headers(self, published: Published, timestamp_s: int, now_us: int) -> dict[str, str]:
         """The headers of a request that is sent now."""
@@ -119,10 +149,19 @@ class Signing:
         return overlap_s
 
     def _use(self, secrets: list[_Secret]) -> None:
-        self._signer = self._format.signer([secret.text for secret in secrets])
-        self._secrets = secrets
+        signer = self._format.signer([secret.text for secret in secrets])
+        signer(_PROBE, 0)  # a public key is a secret of the right form that cannot sign
+        self._signer, self._secrets = signer, secrets
 
 
-def fitting(name: str, secrets: Sequence[str]) -> list[str]:
-    """Those of the provider's own secrets that a format can sign with."""
-    return [s for s in secrets if s.startswith(SECRET_PREFIX)] if name == "standard" else list(secrets)
+def own_signing(name: str, secrets: Mapping[str, Sequence[str]]) -> Signing:
+    """Signed with the provider's own secrets, of which there are some for each format.
+
+    Raises:
+        InputError: an unknown format, no secret for it, or one that is not of its form (it is not shown).
+    """
+    own = [secret for secret in secrets.get(name, ()) if not secret.startswith(PUBLIC_PREFIX)]
+    if name in FORMATS and not own:
+        variable = SECRET_VARIABLE if name == "standard" else f"HOOKBENCH_{name.upper()}_SECRET"
+        raise InputError(f"a subscription needs a secret: give it one, set {variable} or give --secret-file")
+    return Signing(name, own)

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadtest.serve.options import integer, read_json, read_secrets, server_options
+from loadtest.serve.options import integer, read_json, server_options
+from loadtest.serve.secrets import secrets_of_sources
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
@@ -56,11 +57,12 @@ def _build(options: argparse.Namespace) -> Application:
     from loadtest.provider.endpoint import Memory  # noqa: PLC0415
     from loadtest.provider.ledger import Ledger  # noqa: PLC0415
     from loadtest.provider.sender import client_tls  # noqa: PLC0415
+    from loadtest.provider.signing import FORMATS  # noqa: PLC0415
 
     outbound = Outbound(options.allow_host)
     for url in options.subscribe:
         outbound.admit(url)
-    defaults = Defaults(_policy(options), read_secrets(options.secret_file))
+    defaults = Defaults(_policy(options), secrets_of_sources(options.secret_file, tuple(FORMATS)))
     memory = Memory(options.queue_limit, options.history)
     bounds = Bounds(options.max_subscriptions, options.max_in_flight, memory)
     tls = client_tls(options.tls_ca)

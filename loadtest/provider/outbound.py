@@ -80,7 +80,7 @@ class Outbound:
             url = URL(text)
         except ValueError as error:
             raise InputError(f"the url {shown} is not a URL: {error}") from None
-        if "@" in url.raw_authority:  # not shown: it may hold a password
+        if "@" in re.split("[/?#]", text.partition("://")[2])[0]:  # not shown: it may hold a password
             raise InputError("the url holds a user name or password; sign with a secret instead")
         if url.scheme not in ("http", "https") or not url.raw_host:
             raise InputError(f"the url {shown} is not an http:// or https:// URL")

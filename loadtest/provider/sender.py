@@ -130,8 +130,9 @@ class Sender:
         except (InputError, AddressForbidden) as error:
             return Answer("forbidden", str(error))
         except (aiohttp.ClientError, OSError) as error:
-            if isinstance(getattr(error, "os_error", None), AddressForbidden):
-                return Answer("forbidden", str(error))
+            reason = getattr(error, "os_error", None)
+            if isinstance(reason, AddressForbidden):
+                return Answer("forbidden", str(reason))
             return Answer("connection", f"no HTTP answer: {type(error).__name__}")
 
     async def _follow(

@@ -5,6 +5,7 @@ Strict means: what two parsers might read differently is refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
@@ -12,15 +13,20 @@ from loadtest.contract import MalformedEvent
 
 MAX_FIELDS = 1000
 
+_LONE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
 
 def parse_form(body: bytes) -> list[tuple[str, str]]:
     """The names and values of a form, in the order in which they stand.
 
     Raises:
-        MalformedEvent: not ASCII, percent escapes that are not UTF-8, a field without ``=``, too many fields.
+        MalformedEvent: not ASCII, a percent sign that escapes nothing, text that is not UTF-8, a field
+            without ``=``, too many fields.
     """
     if not body:
         return []
+    if _LONE_PERCENT.search(body):
+        raise MalformedEvent("the form has a % that two hexadecimal digits do not follow")
     try:
         return parse_qsl(
             body.decode("ascii"),

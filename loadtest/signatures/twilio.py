@@ -59,9 +59,7 @@ class Twilio:
 
 
 def _signed_of_body(request: SignedRequest) -> bytes:
-    # Whether the URL has a digest is signed with it; what the content type says would not be.
-    query = request.target.partition(b"?")[2].split(b"&")
-    digests = [field[len(b"bodySHA256=") :] for field in query if field.startswith(b"bodySHA256=")]
+    digests = body_digests(request.target)
     if digests:
         actual = hashlib.sha256(request.body).hexdigest().encode()
         if len(digests) > 1 or not hmac.compare_digest(actual, digests[0]):
@@ -71,6 +69,15 @@ def _signed_of_body(request: SignedRequest) -> bytes:
         return sorted_fields(parse_form(request.body)).encode()
     except MalformedEvent as error:
         raise SignatureRefused(str(error)) from None
+
+
+def body_digests(target: bytes) -> list[bytes]:
+    """The values of ``bodySHA256`` in a URL: one where the body is no form, else none.
+
+    Whether there is one is signed with the URL; what the content type says would not be.
+    """
+    query = target.partition(b"?")[2].split(b"&")
+    return [field[len(b"bodySHA256=") :] for field in query if field.startswith(b"bodySHA256=")]
 
 
 def with_and_without_port(public_url: str) -> tuple[str, str]:

@@ -184,7 +184,7 @@ class _Server:
         door.close()
         await asyncio.sleep(_SETTLE_S)  # what reached us before the signal is read now, and so in progress
         door.begin_drain()
-        app.drain_begins()
+        app.quiesce()
         await self._until_signalled(asyncio.wait_for(self._all_closed(), drain_s))
         cut = await door.finish()
         if cut:

@@ -11,6 +11,9 @@ The overridden methods are those of uvicorn 0.54; the tests of the edge say when
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -79,13 +82,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def unsent(self) -> int:
-        """Bytes of its answers that the client has not taken."""
-        return 0 if self.opening is not None else self.transport.get_write_buffer_size()
+        """Bytes of its answers that the client has not taken, here and in the system's buffer."""
+        if self.opening is not None:
+            return 0
+        return self.transport.get_write_buffer_size() + _in_system(self.transport)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The connection is open; with TLS, after its handshake."""
         super().connection_made(transport)
         self._outlet = _Outlet(self, transport)
+        self._extensions: dict[str, Any] = {"hookbench.connection": {"abort": self.cut}}
         self.opening = None
         if self._deaf:  # it was given up meanwhile
             transport.abort()
@@ -98,6 +104,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._register.forget(self)
         self._deaf = True
+        self._extensions.clear()  # it holds what holds it
         self.pipeline.clear()
         if self._answering is not None:
             _disconnect(self._answering)
@@ -147,6 +154,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()  # else nobody would notice that a client hangs up
         cycle = self.cycle
         cycle.transport = self._outlet  # type: ignore[assignment]
+        cycle.scope["extensions"] = self._extensions
         if register.draining:
             cycle.keep_alive = False
         self.headers = []  # trailers go here, not among the headers (RFC 9110, section 6.5.1)
@@ -337,6 +345,14 @@ class _Outlet:
     def close(self) -> None:
         """The answer was the connection's last."""
         self._protocol.hang_up()
+
+
+def _in_system(transport: asyncio.Transport) -> int:
+    """What the client has not acknowledged of a socket's send buffer, which may hold megabytes (tcp(7))."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    if descriptor < 0 or sys.platform != "linux":
+        return 0
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from typing import Any
 from urllib.parse import quote
 
@@ -19,8 +20,13 @@ from loadtest.asgi import Application
 from loadtest.contract import MalformedEvent, envelope_of, event_bytes, now_us, parse_json
 from loadtest.http_bytes import exchange_bytes
 from loadtest.inbox import MAX_SUBMISSION, Arrival, Inbox, InboxUnavailable
+from sim.errors import HookbenchError
 
 log = logging.getLogger("hookbench.poller")
+
+
+class SourceRefused(HookbenchError):
+    """The source answered, but not with a page; the message says its status."""
 
 
 class Poller:
@@ -34,6 +40,7 @@ class Poller:
         timeout_s: for one request, from send to the last byte.
         conditional: send If-None-Match with the last ETag.
         origin_us: on the monotonic clock (µs); by default the poller's start.
+        tls: for an https:// source; by default what the system trusts.
 
     Attributes:
         counts: requests, empty_responses (a 304 is one too), not_modified, timeouts, errors,
@@ -51,6 +58,7 @@ class Poller:
         timeout_s: float = 30.0,
         conditional: bool = False,
         origin_us: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._source = source.rstrip("/")
         self._inbox = inbox
@@ -61,6 +69,7 @@ class Poller:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, ceil_threshold=float("inf"))
         self._conditional = conditional
         self._origin_us = origin_us
+        self._tls = True if tls is None else tls
         self._cursor: str | None = None
         self._etag: str | None = None
         self.counts = dict.fromkeys(
@@ -74,7 +83,7 @@ class Poller:
     async def run(self) -> None:
         """Poll until cancelled."""
         self._cursor = await self._inbox.cursor(self._source)
-        connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=60)
+        connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=60, ssl=self._tls)
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
         ) as session:
@@ -94,9 +103,11 @@ class Poller:
                 pass
         except TimeoutError:
             self.counts["timeouts"] += 1
-        except (aiohttp.ClientError, OSError, MalformedEvent, InboxUnavailable) as error:
+        except (aiohttp.ClientError, OSError, MalformedEvent, SourceRefused, InboxUnavailable) as error:
             self.counts["errors"] += 1
-            log.warning("a poll of %s failed: %s", self._source, error or type(error).__name__)
+            # The others' messages may quote what the source sent, and a log is no place for that.
+            quotable = isinstance(error, SourceRefused | OSError | InboxUnavailable) and str(error)
+            log.warning("a poll of %s failed: %s", self._source, quotable or type(error).__name__)
 
     async def _request(self, session: aiohttp.ClientSession) -> int:
         """One request, stored; returns the number of events it carried."""
@@ -120,9 +131,9 @@ class Poller:
             return 0
         if response.status == 410 and self._cursor is not None:
             self._cursor = self._etag = None
-            raise MalformedEvent(f"the source has lost the cursor; starting over: {body[:200]!r}")
+            raise SourceRefused("the source has lost the cursor; starting over")
         if response.status != 200:
-            raise MalformedEvent(f"the source answered {response.status}: {body[:200]!r}")
+            raise SourceRefused(f"the source answered {response.status}")
         cursor, arrivals = parse_page(body, received_us)
         self.counts["events"] += len(arrivals)
         for start in range(0, len(arrivals), MAX_SUBMISSION):  # a source may send more than was asked for

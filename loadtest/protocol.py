@@ -11,7 +11,9 @@ The overridden methods are those of uvicorn 0.54; the tests of the edge say when
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
+import socket
 import sys
 import termios
 from time import monotonic
@@ -50,7 +52,7 @@ class HttpProtocol(HttpToolsProtocol):
         connections: the register of the listener, which holds the limits.
 
     Attributes:
-        opening: the task that opens the connection, while a TLS handshake may go on.
+        opening: the socket, until the connection is open; a TLS handshake may go on meanwhile.
     """
 
     def __init__(self, config: Config, state: ServerState, connections: Connections) -> None:
@@ -58,7 +60,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._register = connections
         self._limits = connections.limits
         self._crowded = connections.limits.body_bytes // 2  # from here on announced bodies are looked at
-        self.opening: asyncio.Task[None] | None = None
+        self.opening: socket.socket | None = None
         self._deaf = False  # what still comes is thrown away
         self._closing = False
         self._headed: object = None  # the scope of the last request whose head is here
@@ -254,7 +256,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._deaf = self._closing = True
         self._register.close(self, monotonic())
         if self.opening is not None:
-            self.opening.cancel()
+            _shut_down(self.opening)
         elif (linger or self._in_message) and self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -264,7 +266,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Close at once, whatever is under way."""
         self._deaf = self._closing = True
         if self.opening is not None:
-            self.opening.cancel()
+            _shut_down(self.opening)
         else:
             self.transport.abort()
 
@@ -345,6 +347,12 @@ class _Outlet:
     def close(self) -> None:
         """The answer was the connection's last."""
         self._protocol.hang_up()
+
+
+def _shut_down(sock: socket.socket) -> None:
+    """End a connection that the loop is opening: it meets the end by itself, and closes the socket."""
+    with contextlib.suppress(OSError):  # the client was quicker
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _in_system(transport: asyncio.Transport) -> int:

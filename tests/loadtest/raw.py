@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from io import BufferedReader
 from typing import Any
 
-from tests.loadtest.servers import Answer
+from tests.loadtest.servers import SIGNER, Answer
 
 
 class Raw:
@@ -24,9 +24,13 @@ class Raw:
         if receive_bytes is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.socket.settimeout(15)
-        self.socket.connect(("127.0.0.1", port))
-        if tls is not None:
-            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+        try:
+            self.socket.connect(("127.0.0.1", port))
+            if tls is not None:
+                self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+        except BaseException:
+            self.socket.close()
+            raise
         self._reader: BufferedReader = self.socket.makefile("rb")
 
     def send(self, data: bytes) -> Raw:
@@ -90,3 +94,16 @@ def connected(port: int, **options: Any) -> Iterator[Raw]:
 def get(path: str = "/health", *headers: str) -> bytes:
     lines = "".join(f"{header}\r\n" for header in headers)
     return f"GET {path} HTTP/1.1\r\nhost: x\r\n{lines}\r\n".encode()
+
+
+def signature(name: str, body: bytes) -> bytes:
+    """The headers of an event signed as Standard Webhooks has it."""
+    return "".join(
+        f"{key}: {value}\r\n" for key, value in SIGNER.sign(name, int(time.time()), body).items()
+    ).encode()
+
+
+def post(name: str, body: bytes) -> bytes:
+    """A signed event for the receiver."""
+    head = b"POST /webhooks/standard HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n" % len(body)
+    return head + signature(name, body) + b"\r\n" + body

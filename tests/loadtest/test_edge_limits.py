@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.loadtest.raw import Raw, connected, get
+from tests.loadtest.raw import Raw, connected, get, post, signature
 from tests.loadtest.servers import Server, event, eventually, running
 
 SHORT = (
@@ -213,20 +213,13 @@ def pour(raw: Raw, data: bytes, times: int) -> None:
 def test_trailers_are_not_headers(server: Server, raw: Raw) -> None:
     """A signature that comes behind the body does not count (RFC 9110, section 6.5.1)."""
     name, body = event("trailers", 1)
-    signed = sign(name, body)
+    signed = signature(name, body)
     head = b"POST /webhooks/standard HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
     chunk = b"%x\r\n%b\r\n0\r\n" % (len(body), body)
     raw.send(head + signed + b"\r\n" + chunk + b"\r\n")
     assert raw.answer("POST").status == 204
     raw.send(head + b"\r\n" + chunk + signed + b"\r\n")
     assert raw.answer("POST").status == 401
-
-
-def sign(name: str, body: bytes) -> bytes:
-    from tests.loadtest.servers import SIGNER
-
-    headers = SIGNER.sign(name, int(time.time()), body)
-    return "".join(f"{key}: {value}\r\n" for key, value in headers.items()).encode()
 
 
 def test_the_answer_to_a_body_too_large_reaches_a_client_that_still_sends(server: Server) -> None:
@@ -332,9 +325,7 @@ def test_who_does_not_take_an_answer_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_crowd_costs_the_longest_idle_and_never_a_request(tmp_path: Path) -> None:
-    with running(
-        "receiver", "--inbox", f"sqlite:///{tmp_path}/inbox.db", "--max-connections", "4"
-    ) as server:
+    with running("receiver", "--inbox", f"sqlite:///{tmp_path}/inbox.db", "--max-connections", "4") as server:
         first, second = Raw(server.port), Raw(server.port)
         assert second.send(get()).answer().status == 200
         third = Raw(server.port)
@@ -385,12 +376,7 @@ def test_a_flood_of_connections_leaves_the_admin_port_alone(tmp_path: Path) -> N
 def test_threads_of_hostile_clients_leave_nothing_behind(server: Server) -> None:
     """Hang-ups at every byte of a request, beside honest ones: all counts return to rest."""
     name, body = event("hangup", 0)
-    request = (
-        b"POST /webhooks/standard HTTP/1.1\r\nhost: x\r\n"
-        + sign(name, body)
-        + b"content-length: %d\r\n\r\n" % len(body)
-        + body
-    )
+    request = post(name, body)
 
     def hang_up(start: int) -> None:
         for length in range(start, len(request), 16):

@@ -1,4 +1,4 @@
-"""The few ASGI pieces all reference servers share: replies, bodies with a limit, lifespan, routing.
+"""The few ASGI pieces all reference servers share: replies, bodies with a limit, routing.
 
 No framework: one would cost more than the servers' own work (ASGI specification 3.0, HTTP connection scope).
 """
@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from loadtest import logs
 from loadtest.contract import compact_json
 from sim.errors import HookbenchError
 
@@ -38,9 +39,16 @@ class ClientGone(HookbenchError):
 class Application:
     """Routes by method and path, and lets the server start and stop what is behind it.
 
-    Subclasses fill `routes` and may override `start`, `stop` and `status`. A path of `routes` may hold
-    parameters, each a whole segment, as in ``/subscriptions/{id}/rotate``: a handler finds their values,
-    percent-decoded and never empty, in ``scope["path_params"]``. Exact paths win, then the first that fits.
+    Subclasses fill `routes` and may override `start`, `stop`, `quiesce`, `ready` and `status`. A path
+    of `routes` may hold parameters, each a whole segment, as in ``/subscriptions/{id}/rotate``: a handler
+    finds their values, percent-decoded and never empty, in ``scope["path_params"]``. Exact paths win, then
+    the first that fits.
+
+    Attributes:
+        refused: requests refused, by reason; the server logs what grows.
+        handler_errors: requests that ended in an exception of ours (500).
+        draining: a stop was asked for: what is in progress is answered, nothing new begins.
+        edge_status: counts of the server around the application, set by it.
     """
 
     role = "server"
@@ -49,8 +57,13 @@ class Application:
         self.loop_name = "unknown"
         self.failure: str | None = None
         self.shut_down: Callable[[], None] = lambda: None
+        self.draining = False
+        self.refused: dict[str, int] = {}
+        self.handler_errors = 0
+        self.edge_status: Callable[[], dict[str, Any]] = dict
         self.routes: dict[str, dict[str, Handler]] = {
             "/health": {"GET": self._health},
+            "/ready": {"GET": self._ready},
             "/status": {"GET": self._status},
         }
 
@@ -63,6 +76,10 @@ class Application:
     async def stop(self) -> None:
         """Called once after the last request was answered."""
 
+    def ready(self) -> str | None:
+        """Why new requests had better go elsewhere, in a few words; None when they are welcome."""
+        return None
+
     def fail(self, reason: str) -> None:
         """End the process: drain, say `reason` in one line, and exit with an error."""
         self.failure = reason
@@ -74,9 +91,6 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry point."""
-        if scope["type"] != "http":
-            await self._lifespan(receive, send)
-            return
         methods = self.routes.get(scope["path"])
         if methods is None or "{" in scope["path"]:  # a client may ask for the pattern itself
             methods = self._pattern_of(scope)
@@ -94,7 +108,12 @@ class Application:
             # The rest of the body is still coming: it is cheaper to hang up than to read it.
             await reply_error(send, 413, str(error), (b"connection", b"close"))
         except ClientGone:
-            log.info("a client hung up before its request to %s was complete", scope["path"])
+            log.debug("a client hung up before its request was complete")
+        except Exception as error:
+            # The message may quote what the client sent, so it is neither logged nor answered.
+            self.handler_errors += 1
+            logs.event(log, logging.ERROR, "a handler failed", **logs.whereabouts(error))
+            await reply_error(send, 500, "internal error", (b"connection", b"close"))
 
     def _pattern_of(self, scope: Scope) -> dict[str, Handler] | None:
         """The methods of the first path with parameters that fits; their values go into the scope."""
@@ -110,17 +129,17 @@ class Application:
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
         await reply_json(send, 200, {"ok": True})
 
+    async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reason = "draining" if self.draining else self.ready()
+        if reason is None:
+            await reply_json(send, 200, {"ready": True})
+        else:
+            await reply_json(send, 503, {"ready": False, "reason": reason}, (b"retry-after", b"1"))
+
     async def _status(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = {"role": self.role, "pid": os.getpid(), "loop": self.loop_name}
-        await reply_json(send, 200, head | self.status())
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        await self.start()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self.stop()
-        await send({"type": "lifespan.shutdown.complete"})
+        tail = {"handler_errors": self.handler_errors} | self.edge_status()
+        await reply_json(send, 200, head | self.status() | tail)
 
 
 def path_parameters(template: str, segments: list[str]) -> dict[str, str] | None:

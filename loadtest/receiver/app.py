@@ -85,6 +85,11 @@ class ReceiverApp(Application):
         if left:
             log.warning("%d stored events are not processed yet; the next start takes them up", left)
 
+    def ready(self) -> str | None:
+        """Why no webhook should be sent here now, or None."""
+        takes, why_not = self._inbox.ready()
+        return None if takes else why_not
+
     def status(self) -> dict[str, Any]:
         """Counts of this process: `accepted` events, `rejected` requests (and why), the worker's queue."""
         rejected = {f"rejected_{reason}": count for reason, count in self.refused.items()}

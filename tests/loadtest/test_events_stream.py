@@ -256,7 +256,7 @@ def test_what_retention_takes_from_a_reader_is_told() -> None:
 
 
 def test_a_lagging_feed_streams_later() -> None:
-    options = ("--feed-lag-s", "0.3", "--heartbeat-s", "3600")
+    options = ("--feed-lag-s", "0.7", "--heartbeat-s", "3600")
     with running("provider", *options) as server, reading(server) as reader:
         wanted = publish(server, 2)
         assert server.request("GET", "/events").json()["events"] == []
@@ -305,7 +305,7 @@ def memory_mb(server: Server) -> float:
 
 def test_a_reader_that_does_not_read_is_cut_off_and_holds_up_nobody() -> None:
     """40 MB of events: the stalled readers are not what the provider's memory grows with."""
-    with running("provider", "--stall-s", "0.5") as server, contextlib.ExitStack() as readers:
+    with running("provider", "--stall-s", "1") as server, contextlib.ExitStack() as readers:
         start = end_of(server)
         stalled = [
             readers.enter_context(reading(server, f"?after={start}", receive_buffer=4096)) for _ in range(10)

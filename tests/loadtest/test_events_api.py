@@ -409,5 +409,6 @@ def test_a_race_enacts_the_retention(tmp_path: Path) -> None:
     assert run.ledger.visible + run.ledger.given_up == run.ledger.acknowledged
     assert (run.records["status"] == "lost").sum() == run.ledger.given_up
     model = simulate(result.scenario, ["polling"], seed=result.seed, records=True).records
-    assert abs((model["status"] == "lost").sum() - run.ledger.given_up) <= 6  # a poll's few ms, four times
+    # On a busy machine a tick may be skipped, which costs a page of 10.
+    assert abs((model["status"] == "lost").sum() - run.ledger.given_up) <= 15
     assert not [reason for reason in run.void if "lost" in reason]

@@ -168,9 +168,10 @@ def target_of(scope: Scope) -> bytes:
 async def cut_off(scope: Scope, receive: Receive) -> None:
     """Close a client's connection at once, without waiting until it has taken what it was sent.
 
-    Its request must have been read.
+    Its request must have been read. A connection that is closed already has nothing left to abort.
     """
-    scope["extensions"]["hookbench.connection"]["abort"]()
+    if "hookbench.connection" in scope["extensions"]:
+        scope["extensions"]["hookbench.connection"]["abort"]()
     while (await receive())["type"] != "http.disconnect":  # else the server would miss the answer's end
         pass
 

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from yarl import URL
+
 from loadtest.asgi import Application
 from loadtest.contract import now_us
 from loadtest.provider.dispatcher import Dispatcher
@@ -37,7 +39,7 @@ class ProviderApp(Application):
         self,
         dispatcher: Dispatcher,
         *,
-        subscribe: Sequence[str] = (),
+        subscribe: Sequence[URL] = (),
         page_limit: int = 1000,
         ledger: Ledger | None = None,
         drain_s: float = 10.0,

@@ -60,8 +60,7 @@ def _build(options: argparse.Namespace) -> Application:
     from loadtest.provider.signing import FORMATS  # noqa: PLC0415
 
     outbound = Outbound(options.allow_host)
-    for url in options.subscribe:
-        outbound.admit(url)
+    subscribe = [outbound.admit(url) for url in options.subscribe]
     defaults = Defaults(_policy(options), secrets_of_sources(options.secret_file, tuple(FORMATS)))
     memory = Memory(options.queue_limit, options.history)
     bounds = Bounds(options.max_subscriptions, options.max_in_flight, memory)
@@ -70,7 +69,7 @@ def _build(options: argparse.Namespace) -> Application:
     dispatcher = Dispatcher(defaults, outbound, tls, bounds, ledger)
     return ProviderApp(
         dispatcher,
-        subscribe=options.subscribe,
+        subscribe=subscribe,
         page_limit=options.page_limit,
         ledger=ledger,
         drain_s=options.drain_s,

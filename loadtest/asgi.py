@@ -57,6 +57,9 @@ class Application:
     async def start(self) -> None:
         """Called once on the event loop, before the first request."""
 
+    def quiesce(self) -> None:
+        """Called once when the process is to end: let no request in progress wait any longer."""
+
     async def stop(self) -> None:
         """Called once after the last request was answered."""
 
@@ -141,6 +144,16 @@ def target_of(scope: Scope) -> bytes:
     path: bytes = scope["raw_path"]
     query: bytes = scope["query_string"]
     return path + b"?" + query if query else path
+
+
+async def cut_off(scope: Scope, receive: Receive) -> None:
+    """Close a client's connection at once, without waiting until it has taken what it was sent.
+
+    Its request must have been read.
+    """
+    scope["extensions"]["hookbench.connection"]["abort"]()
+    while (await receive())["type"] != "http.disconnect":  # else the server would miss the answer's end
+        pass
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:

@@ -10,9 +10,9 @@ from yarl import URL
 
 from loadtest.asgi import Application
 from loadtest.contract import now_us
+from loadtest.provider.api_policy import ApiLimits, ApiPolicy
 from loadtest.provider.dispatcher import Dispatcher
 from loadtest.provider.events_api import EventsApi
-from loadtest.provider.feed import Feed
 from loadtest.provider.ledger import Ledger
 from loadtest.provider.subscriptions_api import SubscriptionsApi
 
@@ -25,7 +25,8 @@ class ProviderApp(Application):
     Args:
         dispatcher: pushes.
         subscribe: URLs subscribed from the start, which were admitted.
-        page_limit: the largest page the events API serves.
+        api: the events API's rate limit, lag and retention.
+        limits: what the events API takes on at most.
         ledger: what the dispatcher notes deliveries in, or None.
         drain_s: how long deliveries may go on after the last request.
 
@@ -40,18 +41,18 @@ class ProviderApp(Application):
         dispatcher: Dispatcher,
         *,
         subscribe: Sequence[URL] = (),
-        page_limit: int = 1000,
+        api: ApiPolicy | None = None,
+        limits: ApiLimits | None = None,
         ledger: Ledger | None = None,
         drain_s: float = 10.0,
     ) -> None:
         super().__init__()
-        self._feed = Feed(page_limit)
         self._ledger = ledger
         self._drain_s = drain_s
         self._dispatcher = dispatcher
         self._initial = [(url, dispatcher.signing()) for url in subscribe]
         self._subscriptions = SubscriptionsApi(dispatcher)
-        self._events = EventsApi(self._feed, dispatcher.deliver)
+        self._events = EventsApi(dispatcher.deliver, api or ApiPolicy(), limits or ApiLimits())
         self.routes |= self._events.routes | self._subscriptions.routes
 
     async def start(self) -> None:
@@ -59,6 +60,10 @@ class ProviderApp(Application):
         self._dispatcher.start()
         for url, signing in self._initial:
             self._dispatcher.subscribe(url, signing)
+
+    def quiesce(self) -> None:
+        """Answer the held requests and end the streams."""
+        self._events.close()
 
     async def stop(self) -> None:
         """Deliver what can be delivered within `drain_s`, then finish the ledger."""
@@ -70,6 +75,6 @@ class ProviderApp(Application):
 
     def status(self) -> dict[str, Any]:
         """Counts of this process: of the feed, of its readers, of the dispatcher."""
-        counts = dict(self._events.counts)
+        counts = self._events.status()
         counts["bad_requests"] += self._subscriptions.bad_requests
-        return {"published": len(self._feed), **counts, **self._dispatcher.status()}
+        return {**counts, **self._dispatcher.status()}

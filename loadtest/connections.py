@@ -133,7 +133,7 @@ class Connections:
         What goes is the connection that has waited longest without a complete request, else the request
         whose body has been coming longest (not one that has only begun): neither loses anything.
         """
-        if len(self.open) >= self.limits.connections and not self._make_room(now):
+        if len(self.open) >= self.limits.connections and not self.make_room(now):
             self.ended[CROWDED.reason] += 1
             return False
         self.open.add(connection)
@@ -218,7 +218,8 @@ class Connections:
             "ended": {reason: count for reason, count in self.ended.items() if count},
         }
 
-    def _make_room(self, now: float) -> bool:
+    def make_room(self, now: float) -> bool:
+        """Close the connection that can best be spared; False where none can."""
         waiting = [next(iter(register.items())) for register in (self.fresh, self.idle) if register]
         if waiting:
             self._cut("evicted", min(waiting, key=lambda item: item[1])[0])

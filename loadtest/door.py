@@ -120,6 +120,7 @@ class Door:
                 if error.errno not in _OUT_OF_FILES:
                     raise
                 logs.event(log, logging.ERROR, "cannot accept connections", reason=error.strerror)
+                self.connections.make_room(monotonic())
                 if self._is_open:
                     self._loop.remove_reader(self._listener)
                     self._loop.call_later(_PAUSE_S, self._resume)

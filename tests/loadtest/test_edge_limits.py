@@ -6,6 +6,7 @@ by reason, and the connection is closed; what is not is served as if there were 
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import struct
@@ -322,6 +323,24 @@ def test_who_does_not_take_an_answer_is_cut_off(tmp_path: Path) -> None:
             assert 200_000 < taken < 3_000_000  # so most of it is still to come
         assert ended(provider, "slow_reader") == 1
         assert provider.request("GET", "/health").status == 200
+
+
+def test_answers_that_are_not_taken_are_bounded(tmp_path: Path) -> None:
+    """Who has kept its answer waiting longest goes first; one alone may be as large as it likes."""
+    options = ("--max-unsent-bytes", "10000000", "--send-timeout-s", "60")
+    with running(*options, module="tests.loadtest.edge_app") as server:
+        with (
+            connected(server.port, receive_bytes=4096) as first,
+            connected(server.port, receive_bytes=4096) as second,
+        ):
+            first.send(get("/large/8000000"))
+            time.sleep(0.2)
+            second.send(get("/large/20000000"))
+            eventually(lambda: ended(server, "unsent_bytes") == 1)
+            with pytest.raises(http.client.IncompleteRead):
+                first.answer()
+            assert len(second.answer().body) == 20_000_000
+        assert ended(server, "unsent_bytes") == 1
 
 
 def test_a_crowd_costs_the_longest_idle_and_never_a_request(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_what_waits_by_design_is_not_cut_by_a_timeout(loop: str) -> None:
             connected(server.port) as stream,
             connected(server.port) as slow,
         ):
-            poll.send(get("/wait"))
+            poll.send(get("/wait") + b"GET /hal")  # whose 408 must not come before its answer
             stream.send(get("/stream"))
             slow.send(get("/slow/2500"))
             assert stream.answer().body == b"still here\n" * 3
@@ -61,6 +61,15 @@ def test_a_hang_up_reaches_the_request(loop: str, behind: bytes) -> None:
         eventually(lambda: server.status()["disconnects"] == 1)
         eventually(lambda: server.status()["connections_open"] == 1)
         assert server.status()["begun"] == 1
+
+
+@LOOPS
+def test_a_handler_can_cut_its_connection(loop: str) -> None:
+    """Though megabytes of its answer are not taken; it hears of the end like of any other."""
+    with app("--loop", loop) as server, connected(server.port) as raw:
+        raw.send(get("/cut"))
+        eventually(lambda: server.status()["disconnects"] == 1)
+        assert server.status()["connections_open"] == 1
 
 
 def test_an_exception_in_a_handler_is_an_opaque_500_and_counted() -> None:

@@ -212,7 +212,7 @@ class Connections:
             "connections_idle": len(self.fresh) + len(self.idle),
             "connections_peak": self.peak,
             "http_requests": requests,
-            "requests_per_connection": requests / self.opened if self.opened else 0.0,
+            "http_requests_per_connection": requests / self.opened if self.opened else 0.0,
             "body_bytes_held": self.body_bytes,
             "body_bytes_peak": self.body_bytes_peak,
             "ended": {reason: count for reason, count in self.ended.items() if count},

@@ -85,6 +85,11 @@ class ReceiverApp(Application):
         if left:
             log.warning("%d stored events are not processed yet; the next start takes them up", left)
 
+    def ready(self) -> str | None:
+        """Why events had better be sent later: storage fails, or too many wait."""
+        ready, reason = self._inbox.ready()
+        return None if ready else reason
+
     def status(self) -> dict[str, Any]:
         """Counts of this process: `accepted` events, `rejected` requests (and why), the worker's queue."""
         rejected = {f"rejected_{reason}": count for reason, count in self.refused.items()}

@@ -106,7 +106,7 @@ def test_connections_and_their_reuse_are_visible(loop: str) -> None:
             status = first.send(get("/status")).answer().json()
         assert (status["connections_opened"], status["connections_open"]) == (2, 2)
         assert (status["connections_peak"], status["http_requests"]) == (2, 9)
-        assert status["requests_per_connection"] == 4.5
+        assert status["http_requests_per_connection"] == 4.5
 
 
 @LOOPS

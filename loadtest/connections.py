@@ -130,8 +130,9 @@ class Connections:
     def admit(self, connection: Connection, now: float) -> bool:
         """Take in a new connection, at the limit in place of another; False where none can go for it.
 
-        What goes is the connection that has waited longest without a complete request, else the request
-        whose body has been coming longest (not one that has only begun): neither loses anything.
+        What goes is the longest idle of those that never asked anything or of those between two requests,
+        whichever are more, so that a crowd that only connects drives out itself; else the request whose body
+        has been coming longest, if it has not only begun. None of them loses an answer.
         """
         if len(self.open) >= self.limits.connections and not self.make_room(now):
             self.ended[CROWDED.reason] += 1
@@ -220,9 +221,9 @@ class Connections:
 
     def make_room(self, now: float) -> bool:
         """Close the connection that can best be spared; False where none can."""
-        waiting = [next(iter(register.items())) for register in (self.fresh, self.idle) if register]
-        if waiting:
-            self._cut("evicted", min(waiting, key=lambda item: item[1])[0])
+        crowd = max(self.fresh, self.idle, key=len)
+        if crowd:
+            self._cut("evicted", next(iter(crowd)))
             return True
         for connection in _before(self.reading, now - self.limits.sweep_s):
             self._cut("evicted", connection)

@@ -35,6 +35,7 @@ log = logging.getLogger("hookbench.edge")
 ADMIN_PATHS = ("/status", "/metrics")
 _ADMIN_CONNECTIONS = 64
 _SETTLE_S = 0.05
+_GC_THRESHOLD = 10_000  # a burst of requests is no garbage: with Python's 700 it is searched in vain
 _LOOK_S = 0.01
 
 
@@ -159,6 +160,7 @@ class _Server:
         await app.start()
         gc.collect()
         gc.freeze()  # what is loaded by now stays: no collection needs to look at it again
+        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         for door in self._doors:
             door.open()
         watching = loop.create_task(self._sweep())

@@ -67,15 +67,17 @@ def busy(connections: Connections, now: float) -> Fake:
     return fake
 
 
-def test_the_longest_idle_goes_whether_fresh_or_kept(connections: Connections) -> None:
-    fresh, kept = admitted(connections, 5.0), busy(connections, 0.0)
-    connections.idle[kept] = 4.0
-    busy(connections, 6.0)
-    busy(connections, 7.0)
-    admitted(connections, 8.0)
-    assert (fresh.fate, kept.fate) == ("", "cut")
-    admitted(connections, 9.0)
-    assert fresh.fate == "cut"
+def test_a_crowd_drives_out_itself_its_longest_idle_first(connections: Connections) -> None:
+    kept = busy(connections, 0.0)
+    connections.idle[kept] = 0.0
+    first, second, third = (admitted(connections, now) for now in (1.0, 2.0, 3.0))
+    fourth = admitted(connections, 4.0)
+    assert [fake.fate for fake in (kept, first, second, third, fourth)] == ["", "cut", "", "", ""]
+    for fake in (second, third):
+        del connections.fresh[fake]
+        connections.idle[fake] = 5.0
+    fifth = admitted(connections, 6.0)
+    assert [fake.fate for fake in (kept, second, third, fourth, fifth)] == ["cut", "", "", "", ""]
 
 
 def test_a_request_that_has_only_begun_never_goes(connections: Connections) -> None:

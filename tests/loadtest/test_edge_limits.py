@@ -348,6 +348,7 @@ def test_a_crowd_costs_the_longest_idle_and_never_a_request(tmp_path: Path) -> N
         first, second = Raw(server.port), Raw(server.port)
         assert second.send(get()).answer().status == 200
         third = Raw(server.port)
+        assert third.send(get()).answer().status == 200
         assert first.send(get()).answer().status == 200  # so that it is not the longest idle
         fourth, fifth = Raw(server.port), Raw(server.port)
         assert second.closed()

@@ -63,7 +63,7 @@ class Connection(Protocol):
 
     @property
     def received(self) -> int:
-        """Bytes of the bodies that it holds."""
+        """Bytes of the body that is coming."""
 
     @property
     def held_back(self) -> bool:

@@ -268,16 +268,69 @@ def test_pipelining_is_answered_in_order_and_bounded(server: Server, raw: Raw) -
     assert ended(server, "pipelining") == before + 1
 
 
-def test_a_refusal_behind_a_request_in_progress_does_not_disturb_it(raw: Raw) -> None:
-    raw.send(get() + b"hello\r\n\r\n")
-    assert raw.answer().status == 200
-    assert raw.closed()
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"hello\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET http:// HTTP/1.1\r\nhost: x\r\n\r\n",
+        get("/" + "u" * 2000),
+        get("/health", *(f"h{index}: 1" for index in range(30))),
+        b"POST /slow/1 HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\nzz\r\n",
+    ],
+)
+@pytest.mark.parametrize("between", [b"", get()])
+def test_a_refusal_behind_requests_in_progress_does_not_disturb_them(bad: bytes, between: bytes) -> None:
+    with (
+        running(*SHORT, module="tests.loadtest.edge_app") as server,
+        connected(server.port) as raw,
+    ):
+        raw.send(get("/slow/300") + between + bad)
+        assert raw.answer().json() == {"done": True}
+        if between:
+            assert raw.answer().json() == {"ok": True}
+        assert raw.closed()
+        assert server.status()["body_bytes_held"] == 0
 
 
-def test_an_upgrade_is_answered_and_ends_the_connection(raw: Raw) -> None:
-    raw.send(get("/health", "connection: upgrade", "upgrade: websocket") + b"\x81\x05hello")
-    assert raw.answer().status == 200
-    assert raw.closed()
+def test_bodies_are_let_go_of_one_by_one() -> None:
+    """Also where a client never lets its connection rest."""
+    request = b"POST /slow/5 HTTP/1.1\r\nhost: x\r\ncontent-length: 50000\r\n\r\n" + b"x" * 50_000
+    with (
+        running("--max-bodies-bytes", "250000", module="tests.loadtest.edge_app") as server,
+        connected(server.port) as raw,
+    ):
+        raw.send(request * 2)
+        for _ in range(20):
+            assert raw.answer("POST").status == 200
+            raw.send(request)
+        assert [raw.answer("POST").status for _ in range(2)] == [200, 200]
+        status = raw.send(get("/status")).answer().json()
+        assert (status["body_bytes_held"], status["ended"]) == (0, {})
+        assert status["body_bytes_peak"] <= 150_000
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, 200, 400])
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_an_offer_of_another_protocol_is_declined_and_the_request_answered(
+    raw: Raw, protocol: str, cut: int
+) -> None:
+    """As Java's and curl's clients offer HTTP/2 with any request; its body is a body all the same."""
+    for index in range(2):
+        name, body = event(f"upgrade_{protocol}_{cut}", index)
+        offer = f"host: x\r\nconnection: keep-alive, upgrade\r\nupgrade: {protocol}".encode()
+        request = post(name, body).replace(b"host: x", offer)
+        raw.send(request[: len(request) - cut])
+        if cut:
+            time.sleep(0.05)
+            raw.send(request[-cut:])
+        assert raw.answer("POST").status == 204
+    assert raw.send(get("/health", "connection: upgrade", "upgrade: h2c")).answer().status == 200
+
+
+def test_a_tunnel_is_refused(server: Server, raw: Raw) -> None:
+    raw.send(b"CONNECT localhost:22 HTTP/1.1\r\nhost: x\r\n\r\n")
+    refused(server, raw, 400, "malformed_http", "CONNECT")
 
 
 def test_an_expectation_is_met_before_the_body(raw: Raw) -> None:

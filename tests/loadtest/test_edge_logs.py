@@ -227,6 +227,10 @@ def test_nor_when_a_handler_fails() -> None:
     assert re.search(r"loadtest/edge_app\.py:\d+ _boom", failures[0]["where"])
 
 
+def event_named(name: str) -> dict[str, Any]:
+    return {"id": name, "type": "t", "index": 0, "created_us": 0}
+
+
 def test_nor_of_what_a_source_answers(tmp_path: Path) -> None:
     """The poller's log says how its source failed, not what it said."""
     import threading
@@ -237,7 +241,7 @@ def test_nor_of_what_a_source_answers(tmp_path: Path) -> None:
             (500, CANARY),
             (410, CANARY),
             (200, CANARY),
-            (200, json.dumps({"events": [{"id": CANARY, "type": 5}], "cursor": "c"})),
+            (200, json.dumps({"events": [event_named(CANARY * 50)], "cursor": "c"})),
             (200, json.dumps({CANARY: CANARY})),
         ]
     )

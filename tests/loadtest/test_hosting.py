@@ -112,20 +112,22 @@ def test_connections_and_their_reuse_are_visible(loop: str) -> None:
 @LOOPS
 def test_a_drain_answers_what_has_begun_and_closes_the_rest(loop: str) -> None:
     with app("--loop", loop) as server, contextlib.ExitStack() as stack:
-        idle, slow, poll, half, behind, fresh = (
-            stack.enter_context(connected(server.port)) for _ in range(6)
+        idle, slow, poll, half, behind, begun, fresh = (
+            stack.enter_context(connected(server.port)) for _ in range(7)
         )
         idle.send(get()).answer()
         slow.send(get("/slow/800"))
         poll.send(get("/wait"))
         behind.send(get("/slow/300") + get("/slow/200"))
+        begun.send(get("/slow/100")[:30])
         half.send(b"POST /slow/100 HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nab")
         eventually(lambda: server.status()["begun"] == 4)
         server.process.send_signal(signal.SIGTERM)
         assert idle.closed()
         assert fresh.closed()
         half.send(b"cd")
-        for raw in (half, poll, slow):
+        begun.send(get("/slow/100")[30:])
+        for raw in (half, begun, poll, slow):
             answer = raw.answer()
             assert (answer.status, answer.headers["connection"]) == (200, "close")
             assert raw.closed()
@@ -133,7 +135,7 @@ def test_a_drain_answers_what_has_begun_and_closes_the_rest(loop: str) -> None:
         assert behind.answer().headers["connection"] == "close"
         out, err = server.process.communicate(timeout=10)
         assert (server.process.returncode, out) == (0, "")
-        assert err.startswith("stopped {'begun': 5, 'answered': 4, 'disconnects': 0, 'stopped_waiting': 1}")
+        assert err.startswith("stopped {'begun': 6, 'answered': 5, 'disconnects': 0, 'stopped_waiting': 1}")
 
 
 def test_requests_that_have_reached_the_kernel_are_answered() -> None:
@@ -141,7 +143,7 @@ def test_requests_that_have_reached_the_kernel_are_answered() -> None:
     with app() as server, connected(server.port) as kept:
         kept.send(get()).answer()
         server.process.send_signal(signal.SIGSTOP)
-        clients = [Raw(server.port).send(get("/slow/50")) for _ in range(100)]
+        clients = [Raw(server.port).send(get("/slow/50")) for _ in range(500)]
         kept.send(get("/slow/50"))
         server.process.send_signal(signal.SIGTERM)
         server.process.send_signal(signal.SIGCONT)

@@ -63,7 +63,7 @@ class Connection(Protocol):
 
     @property
     def received(self) -> int:
-        """Bytes of the bodies that it holds."""
+        """Bytes of the body that is coming."""
 
     @property
     def held_back(self) -> bool:
@@ -130,10 +130,11 @@ class Connections:
     def admit(self, connection: Connection, now: float) -> bool:
         """Take in a new connection, at the limit in place of another; False where none can go for it.
 
-        What goes is the connection that has waited longest without a complete request, else the request
-        whose body has been coming longest (not one that has only begun): neither loses anything.
+        What goes is the longest idle of those that never asked anything or of those between two requests,
+        whichever are more, so that a crowd that only connects drives out itself; else the request whose body
+        has been coming longest, if it has not only begun. None of them loses an answer.
         """
-        if len(self.open) >= self.limits.connections and not self._make_room(now):
+        if len(self.open) >= self.limits.connections and not self.make_room(now):
             self.ended[CROWDED.reason] += 1
             return False
         self.open.add(connection)
@@ -212,16 +213,17 @@ class Connections:
             "connections_idle": len(self.fresh) + len(self.idle),
             "connections_peak": self.peak,
             "http_requests": requests,
-            "requests_per_connection": requests / self.opened if self.opened else 0.0,
+            "http_requests_per_connection": requests / self.opened if self.opened else 0.0,
             "body_bytes_held": self.body_bytes,
             "body_bytes_peak": self.body_bytes_peak,
             "ended": {reason: count for reason, count in self.ended.items() if count},
         }
 
-    def _make_room(self, now: float) -> bool:
-        waiting = [next(iter(register.items())) for register in (self.fresh, self.idle) if register]
-        if waiting:
-            self._cut("evicted", min(waiting, key=lambda item: item[1])[0])
+    def make_room(self, now: float) -> bool:
+        """Close the connection that can best be spared; False where none can."""
+        crowd = max(self.fresh, self.idle, key=len)
+        if crowd:
+            self._cut("evicted", next(iter(crowd)))
             return True
         for connection in _before(self.reading, now - self.limits.sweep_s):
             self._cut("evicted", connection)

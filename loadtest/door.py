@@ -26,6 +26,7 @@ from loadtest.tls import Certificate
 
 log = logging.getLogger("hookbench.edge")
 
+BACKLOG = 2048
 _BATCH = 64
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_S = 0.1
@@ -74,6 +75,11 @@ class Door:
         """Where it listens."""
         return int(self._listener.getsockname()[1])
 
+    @property
+    def is_busy(self) -> bool:
+        """A connection is open, or a request has not ended."""
+        return bool(self.connections.open or self._state.tasks)
+
     def open(self) -> None:
         """Begin to accept."""
         self._loop = asyncio.get_running_loop()
@@ -86,8 +92,9 @@ class Door:
             return
         self._is_open = False
         self._loop.remove_reader(self._listener)
-        while self._accept():
-            pass
+        for _ in range(BACKLOG // _BATCH):
+            if not self._accept():
+                break
         self._listener.close()
 
     def begin_drain(self) -> None:
@@ -120,6 +127,7 @@ class Door:
                 if error.errno not in _OUT_OF_FILES:
                     raise
                 logs.event(log, logging.ERROR, "cannot accept connections", reason=error.strerror)
+                self.connections.make_room(monotonic())
                 if self._is_open:
                     self._loop.remove_reader(self._listener)
                     self._loop.call_later(_PAUSE_S, self._resume)

@@ -23,7 +23,7 @@ from typing import Any
 
 from loadtest import logs
 from loadtest.asgi import Application, Receive, Scope, Send, reply_bytes
-from loadtest.door import Door
+from loadtest.door import BACKLOG, Door
 from loadtest.exposition import CONTENT_TYPE, Exposition
 from loadtest.limits import Limits
 from loadtest.tls import Certificate
@@ -35,6 +35,7 @@ log = logging.getLogger("hookbench.edge")
 ADMIN_PATHS = ("/status", "/metrics")
 _ADMIN_CONNECTIONS = 64
 _SETTLE_S = 0.05
+_GC_THRESHOLD = 10_000  # a burst of requests is no garbage: with Python's 700 it is searched in vain
 _LOOK_S = 0.01
 
 
@@ -57,7 +58,7 @@ def listen(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
         if reuse_port:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
-        listener.listen(2048)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
     except OSError as error:
         listener.close()
@@ -162,6 +163,7 @@ class _Server:
         await app.start()
         gc.collect()
         gc.freeze()  # what is loaded by now stays: no collection needs to look at it again
+        gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
         for door in self._doors:
             door.open()
         watching = loop.create_task(self._sweep())
@@ -192,13 +194,13 @@ class _Server:
         await asyncio.sleep(_SETTLE_S)  # what reached us before the signal is read now, and so in progress
         door.begin_drain()
         app.quiesce()
-        await self._until_signalled(asyncio.wait_for(self._all_closed(), drain_s))
+        await self._until_signalled(asyncio.wait_for(self._quiet(), drain_s))
         cut = await door.finish()
         if cut:
             logs.event(log, logging.WARNING, "requests were cut off by the end of the drain", count=cut)
 
-    async def _all_closed(self) -> None:
-        while self._door.connections.open:  # noqa: ASYNC110 - once, at the very end
+    async def _quiet(self) -> None:
+        while self._door.is_busy:  # noqa: ASYNC110 - once, at the very end
             await asyncio.sleep(_LOOK_S)
 
     async def _until_signalled(self, step: Coroutine[Any, Any, None]) -> None:

@@ -23,7 +23,7 @@ class Limits:
     """The limits of one listener.
 
     Attributes:
-        connections: open at once; for one more the longest-idle connection is closed.
+        connections: open at once; for one more an idle one is closed (`loadtest.connections`).
         url_bytes: of a request's target (RFC 9112, section 3, asks for 8000 at least).
         header_bytes: of request line and headers together.
         header_count: headers of one request.

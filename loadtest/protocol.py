@@ -2,8 +2,9 @@
 
 What it adds to uvicorn: every stage of a request has a size and a time (`loadtest.limits`), what exceeds one
 is refused with an error document and counted, an answer is not lost to a reset while its client still sends
-(RFC 9112, section 9.6), and a hang-up reaches every request of the connection as ``http.disconnect``. Where
-a request comes whole, as nearly all do, that costs a few comparisons; it sets no timer.
+(RFC 9112, section 9.6), a hang-up reaches every request of the connection as ``http.disconnect``, and a
+request that offers HTTP/2 keeps its body. Where a request comes whole, as nearly all do, that costs a few
+comparisons; it sets no timer.
 
 The overridden methods are those of uvicorn 0.54; the tests of the edge say when another version differs.
 """
@@ -16,6 +17,7 @@ import fcntl
 import socket
 import sys
 import termios
+from collections import deque
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -67,15 +69,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._whole: object = None  # and of the last that came whole
         self._chunk = 0  # bytes that are being parsed
         self._slow = 0  # bytes of an unfinished head or message so far
-        self._held = 0  # bytes of bodies in requests that have not ended
+        self._bodies: deque[int] = deque()  # bytes of the bodies of requests that have not ended, in order
         self._running = 0  # requests that have not ended
         self._started = 0.0
         self._answering: RequestResponseCycle | None = None
 
     @property
     def received(self) -> int:
-        """Bytes of the bodies that it holds."""
-        return self._held
+        """Bytes of the body that is coming."""
+        return self._bodies[-1]
 
     @property
     def held_back(self) -> bool:
@@ -118,8 +120,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._chunk = len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._read_no_more()  # HTTP/1.1 is all we speak: answer, then close
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
             return
         except httptools.HttpParserError:
             if not self._deaf:
@@ -131,6 +133,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head of a request is here: hand it to the application, or refuse it."""
         limits, register = self._limits, self._register
+        if self.parser.should_upgrade():
+            return  # the parser stops here, and takes the body for another protocol's
         if len(self.url) > limits.url_bytes:
             self._stop_with(LONG_URL)
         if len(self.headers) > limits.header_count or (
@@ -146,12 +150,13 @@ class HttpProtocol(HttpToolsProtocol):
             register.ended["pipelining"] += 1
             self._read_no_more()
             raise _Refused
-        self._headed = self.scope
         if self._answering is None:
             (register.idle if self in register.idle else register.fresh).pop(self, None)
         if register.heads:
             register.heads.pop(self, None)
         super().on_headers_complete()
+        self._headed = self.scope
+        self._bodies.append(0)
         if self.pipeline:
             self.flow.resume_reading()  # else nobody would notice that a client hangs up
         cycle = self.cycle
@@ -169,7 +174,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         size = len(body)
         register = self._register
-        self._held += size
+        self._bodies[-1] += size
         register.body_bytes += size
         if register.body_bytes > self._limits.body_bytes:
             self._stop_with(BODIES_FULL)
@@ -182,6 +187,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request is wholly here."""
+        if self._headed is not self.scope:
+            return  # it offers another protocol, and is to be read again
         self._whole = self.scope
         cycle = self.cycle
         cycle.more_body = False
@@ -247,6 +254,7 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             if in_body:
                 self.pipeline.popleft()
+                self._register.body_bytes -= self._bodies.pop()
             self._read_no_more()
 
     def hang_up(self, *, linger: bool = False) -> None:
@@ -270,6 +278,17 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self.transport.abort()
 
+    def _decline(self, rest: bytes) -> None:
+        """Read a request again as if it did not offer another protocol (RFC 9110, section 7.8)."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":  # which asks for a tunnel
+            self.refuse(MALFORMED)
+            return
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join((*lines, b"", rest)))
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
         self._running += 1
@@ -281,9 +300,11 @@ class HttpProtocol(HttpToolsProtocol):
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
         self._running -= 1
-        if not self._running and self._held:
-            self._register.body_bytes -= self._held
-            self._held = 0
+        if self._running:
+            self._register.body_bytes -= self._bodies.popleft()
+        else:  # with those of requests that nobody will answer
+            self._register.body_bytes -= sum(self._bodies)
+            self._bodies.clear()
 
     def _look_at_unfinished(self) -> None:
         """A request came in part: it is timed from now on, and its bytes are counted."""
@@ -302,8 +323,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self not in register.reading:
             register.reading[self] = monotonic()
         self._slow += self._chunk
-        content = self._held * (1 + _FRAMING_PER_BYTE)
-        if self._slow > content + _FRAMING_BYTES:
+        if self._slow > self._bodies[-1] * (1 + _FRAMING_PER_BYTE) + _FRAMING_BYTES:
             self.refuse(FRAMING)
 
     def _head_bytes(self) -> int:

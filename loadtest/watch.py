@@ -40,7 +40,7 @@ class Watch:
                 )
         unready = self._ready()
         if unready is not None and self._unready is None:
-            logs.event(log, logging.WARNING, "not ready", reason=unready)
+            logs.event(log, logging.INFO, "not ready", reason=unready)
         elif unready is None and self._unready is not None:
-            logs.event(log, logging.WARNING, "ready again")
+            logs.event(log, logging.INFO, "ready again")
         self._unready = unready

@@ -152,6 +152,8 @@ class Inbox:
             return False, "the inbox is being closed"
         if self._loop.time() > self._alive_until:
             return False, "the lease has lapsed"
+        if self.waiting >= self._queue_limit + self._worker_slots - self.worker.in_service:
+            return False, "as many events wait as may"
         return True, "ready"
 
     def submit(self, arrivals: Sequence[Arrival], *, bounded: bool = True) -> asyncio.Future[None]:

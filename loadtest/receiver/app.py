@@ -86,9 +86,9 @@ class ReceiverApp(Application):
             log.warning("%d stored events are not processed yet; the next start takes them up", left)
 
     def ready(self) -> str | None:
-        """Why no webhook should be sent here now, or None."""
-        takes, why_not = self._inbox.ready()
-        return None if takes else why_not
+        """Why events had better be sent later: storage fails, or too many wait."""
+        ready, reason = self._inbox.ready()
+        return None if ready else reason
 
     def status(self) -> dict[str, Any]:
         """Counts of this process: `accepted` events, `rejected` requests (and why), the worker's queue."""

@@ -30,6 +30,7 @@ class EdgeApp(Application):
             "/slow/{ms}": {"GET": self._slow, "POST": self._slow},
             "/wait": {"GET": self._wait},
             "/stream": {"GET": self._stream},
+            "/cut": {"GET": self._cut},
             "/boom": {"POST": self._boom},
             "/boom-late": {"GET": self._boom_late},
             "/large/{size}": {"GET": self._large},
@@ -74,6 +75,15 @@ class EdgeApp(Application):
             await reply_json(send, 200, [])
         gone.cancel()
         quiet.cancel()
+
+    async def _cut(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 20_000_000, "more_body": True})
+        scope["extensions"]["hookbench.connection"]["abort"]()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.counts["disconnects"] += 1
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Silent for long, then a word: an idle stream."""

@@ -6,6 +6,7 @@ by reason, and the connection is closed; what is not is served as if there were 
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import struct
@@ -223,12 +224,14 @@ def test_trailers_are_not_headers(server: Server, raw: Raw) -> None:
 
 
 def test_the_answer_to_a_body_too_large_reaches_a_client_that_still_sends(server: Server) -> None:
-    """Not reset away by what is still under way (RFC 9112, section 9.6)."""
+    """Not reset away by what is under way (RFC 9112, section 9.6): it may send on, and reads the end."""
     for _ in range(10):
         with connected(server.port) as raw:
             raw.send(b"POST /webhooks/standard HTTP/1.1\r\nhost: x\r\ncontent-length: 9000000\r\n\r\n")
-            pour(raw, b"x" * 100_000, 20)
+            for _ in range(20):
+                raw.send(b"x" * 100_000)
             assert raw.answer("POST").status == 413
+            assert raw.socket.recv(1) == b""
 
 
 @pytest.mark.parametrize("framing", ["content-length: 150000", "transfer-encoding: chunked"])
@@ -267,16 +270,69 @@ def test_pipelining_is_answered_in_order_and_bounded(server: Server, raw: Raw) -
     assert ended(server, "pipelining") == before + 1
 
 
-def test_a_refusal_behind_a_request_in_progress_does_not_disturb_it(raw: Raw) -> None:
-    raw.send(get() + b"hello\r\n\r\n")
-    assert raw.answer().status == 200
-    assert raw.closed()
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"hello\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET http:// HTTP/1.1\r\nhost: x\r\n\r\n",
+        get("/" + "u" * 2000),
+        get("/health", *(f"h{index}: 1" for index in range(30))),
+        b"POST /slow/1 HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\nzz\r\n",
+    ],
+)
+@pytest.mark.parametrize("between", [b"", get()])
+def test_a_refusal_behind_requests_in_progress_does_not_disturb_them(bad: bytes, between: bytes) -> None:
+    with (
+        running(*SHORT, module="tests.loadtest.edge_app") as server,
+        connected(server.port) as raw,
+    ):
+        raw.send(get("/slow/300") + between + bad)
+        assert raw.answer().json() == {"done": True}
+        if between:
+            assert raw.answer().json() == {"ok": True}
+        assert raw.closed()
+        assert server.status()["body_bytes_held"] == 0
 
 
-def test_an_upgrade_is_answered_and_ends_the_connection(raw: Raw) -> None:
-    raw.send(get("/health", "connection: upgrade", "upgrade: websocket") + b"\x81\x05hello")
-    assert raw.answer().status == 200
-    assert raw.closed()
+def test_bodies_are_let_go_of_one_by_one() -> None:
+    """Also where a client never lets its connection rest."""
+    request = b"POST /slow/5 HTTP/1.1\r\nhost: x\r\ncontent-length: 50000\r\n\r\n" + b"x" * 50_000
+    with (
+        running("--max-bodies-bytes", "250000", module="tests.loadtest.edge_app") as server,
+        connected(server.port) as raw,
+    ):
+        raw.send(request * 2)
+        for _ in range(20):
+            assert raw.answer("POST").status == 200
+            raw.send(request)
+        assert [raw.answer("POST").status for _ in range(2)] == [200, 200]
+        status = raw.send(get("/status")).answer().json()
+        assert (status["body_bytes_held"], status["ended"]) == (0, {})
+        assert status["body_bytes_peak"] <= 150_000
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, 200, 400])
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_an_offer_of_another_protocol_is_declined_and_the_request_answered(
+    raw: Raw, protocol: str, cut: int
+) -> None:
+    """As Java's and curl's clients offer HTTP/2 with any request; its body is a body all the same."""
+    for index in range(2):
+        name, body = event(f"upgrade_{protocol}_{cut}", index)
+        offer = f"host: x\r\nconnection: keep-alive, upgrade\r\nupgrade: {protocol}".encode()
+        request = post(name, body).replace(b"host: x", offer)
+        raw.send(request[: len(request) - cut])
+        if cut:
+            time.sleep(0.05)
+            raw.send(request[-cut:])
+        assert raw.answer("POST").status == 204
+    assert raw.send(get("/health", "connection: upgrade", "upgrade: h2c")).answer().status == 200
+
+
+def test_a_tunnel_is_refused(server: Server, raw: Raw) -> None:
+    raw.send(b"CONNECT localhost:22 HTTP/1.1\r\nhost: x\r\n\r\n")
+    refused(server, raw, 400, "malformed_http", "CONNECT")
 
 
 def test_an_expectation_is_met_before_the_body(raw: Raw) -> None:
@@ -324,11 +380,30 @@ def test_who_does_not_take_an_answer_is_cut_off(tmp_path: Path) -> None:
         assert provider.request("GET", "/health").status == 200
 
 
+def test_answers_that_are_not_taken_are_bounded(tmp_path: Path) -> None:
+    """Who has kept its answer waiting longest goes first; one alone may be as large as it likes."""
+    options = ("--max-unsent-bytes", "10000000", "--send-timeout-s", "60")
+    with running(*options, module="tests.loadtest.edge_app") as server:
+        with (
+            connected(server.port, receive_bytes=4096) as first,
+            connected(server.port, receive_bytes=4096) as second,
+        ):
+            first.send(get("/large/8000000"))
+            time.sleep(0.2)
+            second.send(get("/large/20000000"))
+            eventually(lambda: ended(server, "unsent_bytes") == 1)
+            with pytest.raises(http.client.IncompleteRead):
+                first.answer()
+            assert len(second.answer().body) == 20_000_000
+        assert ended(server, "unsent_bytes") == 1
+
+
 def test_a_crowd_costs_the_longest_idle_and_never_a_request(tmp_path: Path) -> None:
     with running("receiver", "--inbox", f"sqlite:///{tmp_path}/inbox.db", "--max-connections", "4") as server:
         first, second = Raw(server.port), Raw(server.port)
         assert second.send(get()).answer().status == 200
         third = Raw(server.port)
+        assert third.send(get()).answer().status == 200
         assert first.send(get()).answer().status == 200  # so that it is not the longest idle
         fourth, fifth = Raw(server.port), Raw(server.port)
         assert second.closed()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from loadtest.tls import client_context
+from loadtest.tls import Certificate, client_context
 from sim.errors import InputError
 from tests.loadtest.raw import Raw, connected, get, post
 from tests.loadtest.servers import event, eventually, refused, running
@@ -233,6 +233,10 @@ def test_a_webhook_reaches_a_receiver_behind_tls(files: Files, tmp_path: Path) -
         connected(receiver.port, tls=files.client) as raw,
     ):
         assert raw.send(post(*event("tls", 1))).answer("POST").status == 204
+
+
+def test_a_server_offers_nothing_older_than_tls_1_2(files: Files) -> None:
+    assert Certificate(files.cert, files.key).context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_a_context_trusts_only_what_it_was_given(files: Files) -> None:

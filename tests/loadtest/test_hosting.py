@@ -41,7 +41,7 @@ def test_what_waits_by_design_is_not_cut_by_a_timeout(loop: str) -> None:
             connected(server.port) as stream,
             connected(server.port) as slow,
         ):
-            poll.send(get("/wait"))
+            poll.send(get("/wait") + b"GET /hal")  # whose 408 must not come before its answer
             stream.send(get("/stream"))
             slow.send(get("/slow/2500"))
             assert stream.answer().body == b"still here\n" * 3
@@ -61,6 +61,15 @@ def test_a_hang_up_reaches_the_request(loop: str, behind: bytes) -> None:
         eventually(lambda: server.status()["disconnects"] == 1)
         eventually(lambda: server.status()["connections_open"] == 1)
         assert server.status()["begun"] == 1
+
+
+@LOOPS
+def test_a_handler_can_cut_its_connection(loop: str) -> None:
+    """Though megabytes of its answer are not taken; it hears of the end like of any other."""
+    with app("--loop", loop) as server, connected(server.port) as raw:
+        raw.send(get("/cut"))
+        eventually(lambda: server.status()["disconnects"] == 1)
+        assert server.status()["connections_open"] == 1
 
 
 def test_an_exception_in_a_handler_is_an_opaque_500_and_counted() -> None:
@@ -97,26 +106,28 @@ def test_connections_and_their_reuse_are_visible(loop: str) -> None:
             status = first.send(get("/status")).answer().json()
         assert (status["connections_opened"], status["connections_open"]) == (2, 2)
         assert (status["connections_peak"], status["http_requests"]) == (2, 9)
-        assert status["requests_per_connection"] == 4.5
+        assert status["http_requests_per_connection"] == 4.5
 
 
 @LOOPS
 def test_a_drain_answers_what_has_begun_and_closes_the_rest(loop: str) -> None:
     with app("--loop", loop) as server, contextlib.ExitStack() as stack:
-        idle, slow, poll, half, behind, fresh = (
-            stack.enter_context(connected(server.port)) for _ in range(6)
+        idle, slow, poll, half, behind, begun, fresh = (
+            stack.enter_context(connected(server.port)) for _ in range(7)
         )
         idle.send(get()).answer()
         slow.send(get("/slow/800"))
         poll.send(get("/wait"))
         behind.send(get("/slow/300") + get("/slow/200"))
+        begun.send(get("/slow/100")[:30])
         half.send(b"POST /slow/100 HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nab")
         eventually(lambda: server.status()["begun"] == 4)
         server.process.send_signal(signal.SIGTERM)
         assert idle.closed()
         assert fresh.closed()
         half.send(b"cd")
-        for raw in (half, poll, slow):
+        begun.send(get("/slow/100")[30:])
+        for raw in (half, begun, poll, slow):
             answer = raw.answer()
             assert (answer.status, answer.headers["connection"]) == (200, "close")
             assert raw.closed()
@@ -124,7 +135,7 @@ def test_a_drain_answers_what_has_begun_and_closes_the_rest(loop: str) -> None:
         assert behind.answer().headers["connection"] == "close"
         out, err = server.process.communicate(timeout=10)
         assert (server.process.returncode, out) == (0, "")
-        assert err.startswith("stopped {'begun': 5, 'answered': 4, 'disconnects': 0, 'stopped_waiting': 1}")
+        assert err.startswith("stopped {'begun': 6, 'answered': 5, 'disconnects': 0, 'stopped_waiting': 1}")
 
 
 def test_requests_that_have_reached_the_kernel_are_answered() -> None:
@@ -132,7 +143,7 @@ def test_requests_that_have_reached_the_kernel_are_answered() -> None:
     with app() as server, connected(server.port) as kept:
         kept.send(get()).answer()
         server.process.send_signal(signal.SIGSTOP)
-        clients = [Raw(server.port).send(get("/slow/50")) for _ in range(100)]
+        clients = [Raw(server.port).send(get("/slow/50")) for _ in range(500)]
         kept.send(get("/slow/50"))
         server.process.send_signal(signal.SIGTERM)
         server.process.send_signal(signal.SIGCONT)

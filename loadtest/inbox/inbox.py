@@ -18,7 +18,7 @@ from loadtest.inbox.handler import HandlerWorker, Handling
 from loadtest.inbox.settling import Settler
 from loadtest.inbox.storage import MAX_GROUP, MAX_SUBMISSION, Owned, Row, Storage, StorageError
 from loadtest.inbox.worker import ServiceTimes, TimedWorker, Worker
-from loadtest.inbox.writer import Writer
+from loadtest.inbox.writer import Report, Writer
 from sim.errors import HookbenchError
 
 log = logging.getLogger("hookbench.inbox")
@@ -253,11 +253,16 @@ class Inbox:
             return HandlerWorker(
                 self._worker_slots,
                 self._service,
-                lambda seqs, begun: self._writer.call(lambda: self._storage.begin(seqs), begun),
+                self._begin,
                 self._settler.visible,
                 self._settler.dead,
             )
         return TimedWorker(self._worker_slots, self._service, self._settler.visible)
+
+    def _begin(self, seqs: list[int], begun: Report) -> None:
+        # What is begun may end the process: what was served before is recorded first.
+        self._settler.tell_now()
+        self._writer.call(lambda: self._storage.begin(seqs), begun)
 
     def _write_group(self) -> None:
         self._gathering = False

@@ -31,7 +31,7 @@ class Settler:
         self._visible: list[tuple[int, int]] = []
         self._dead: list[tuple[int, str]] = []
         self._told: set[int] = set()  # what storage is being told of now
-        self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
         self.superseded = 0
 
     def visible(self, done: list[tuple[int, int]]) -> None:
@@ -48,33 +48,38 @@ class Settler:
         """The seq of every event whose outcome is not known to be recorded."""
         return self._told | {seq for seq, _ in self._visible} | {seq for seq, _ in self._dead}
 
+    def tell_now(self) -> None:
+        """Record what is known before whatever the writer is asked for next."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._tell()
+
     async def flush(self, timeout_s: float) -> int:
         """Wait until all is recorded, at most `timeout_s`; returns how many outcomes are not."""
         give_up = self._loop.time() + timeout_s
-        while self._busy and self._loop.time() < give_up:  # noqa: ASYNC110 - once, at the very end
+        while self.unsettled() and self._loop.time() < give_up:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(INTERVAL_S)
         return len(self.unsettled())
 
     def _tell_soon(self) -> None:
-        if not self._busy:
-            self._busy = True
-            self._loop.call_later(INTERVAL_S, self._tell)
+        if self._timer is None:
+            self._timer = self._loop.call_later(INTERVAL_S, self._tell)
 
     def _tell(self) -> None:
+        self._timer = None
         visible, self._visible = self._visible, []
         dead, self._dead = self._dead, []
-        self._told = {seq for seq, _ in visible} | {seq for seq, _ in dead}
+        seqs = {seq for seq, _ in visible} | {seq for seq, _ in dead}
+        self._told |= seqs
 
         def told(counted: int | None, error: Exception | None) -> None:
-            self._busy = False
-            self._told = set()
+            self._told -= seqs
             if counted is None:
                 self._failed(error)
                 self._visible = visible + self._visible
                 self._dead = dead + self._dead
+                self._tell_soon()
             else:
                 self.superseded += len(visible) + len(dead) - counted
-            if self._visible or self._dead:
-                self._tell_soon()
 
         self._writer.call(lambda: self._storage.settle(visible, dead), told)

@@ -206,12 +206,13 @@ class PostgresStorage:
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         first_s, longest_s = RECONNECT_S
-        self._pause_s = min(max(self._pause_s * 2, first_s), longest_s)
         try:
             db = psycopg.connect(self._conninfo, autocommit=True, **_CONNECT)
             db.execute(_SESSION)
-        finally:
+        except psycopg.Error:
+            self._pause_s = min(max(self._pause_s * 2, first_s), longest_s)
             self._retry_at = time.monotonic() + self._pause_s
+            raise
         self._pause_s = 0.0
         return db
 

@@ -7,11 +7,11 @@ what is locked: so no two can wait for each other in a circle (PostgreSQL docume
 """
 
 # ruff: noqa: S608 - made of constants, never of what came from outside
-from loadtest.inbox.storage import KEEP_OWNERS_S, NOBODY, SCHEMA_VERSION, LedgerRow
+from loadtest.inbox.storage import NOBODY, SCHEMA_VERSION, LedgerRow
 
-_NOW_US = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+NOW_US = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 NOW_S = "extract(epoch FROM clock_timestamp())::bigint"
-_LIVE = f"alive_until_us > {_NOW_US} AND alive_until_us <= {_NOW_US} + lease_us"
+LIVE = f"alive_until_us > {NOW_US} AND alive_until_us <= {NOW_US} + lease_us"
 
 SCHEMA = f"""
 CREATE SCHEMA IF NOT EXISTS {{s}};
@@ -39,7 +39,6 @@ CREATE INDEX purged ON {{s}}.inbox (finished_s) WHERE payload IS NULL;
 CREATE TABLE {{s}}.owners (
   owner bigint PRIMARY KEY, alive_until_us bigint NOT NULL, lease_us bigint NOT NULL
 );
-INSERT INTO {{s}}.owners VALUES ({NOBODY}, 0, 0);
 CREATE TABLE {{s}}.cursors (source text PRIMARY KEY, cursor text NOT NULL);
 CREATE TABLE {{s}}.inbox_version (version integer NOT NULL);
 INSERT INTO {{s}}.inbox_version VALUES ({SCHEMA_VERSION});
@@ -68,19 +67,28 @@ WITH numbered AS MATERIALIZED (
 SELECT seq, event_index FROM numbered JOIN stored USING (seq) ORDER BY seq
 """
 RENEW = f"""
-INSERT INTO {{s}}.owners VALUES (%(owner)s, {_NOW_US} + %(lease_us)s, %(lease_us)s)
+INSERT INTO {{s}}.owners VALUES (%(owner)s, {NOW_US} + %(lease_us)s, %(lease_us)s)
 ON CONFLICT (owner) DO UPDATE SET alive_until_us = excluded.alive_until_us, lease_us = excluded.lease_us
 """
-CLAIM = f"""
+# The owners of unserved events, found by as many steps in the index as there are owners.
+OWNING = """
+WITH RECURSIVE owning (owner) AS (
+  SELECT min(owner) FROM {s}.inbox WHERE finished_s IS NULL
+  UNION ALL
+  SELECT (SELECT min(i.owner) FROM {s}.inbox AS i WHERE i.finished_s IS NULL AND i.owner > owning.owner)
+  FROM owning WHERE owning.owner IS NOT NULL)
+"""
+CLAIM = f"""{OWNING}
 UPDATE {{s}}.inbox SET owner = %(owner)s WHERE seq IN (
   SELECT seq FROM {{s}}.inbox
-  WHERE finished_s IS NULL AND owner IN (SELECT owner FROM {{s}}.owners WHERE NOT ({_LIVE}))
+  WHERE finished_s IS NULL AND owner IN (
+    SELECT owner FROM owning
+    WHERE owner NOT IN (SELECT owner FROM {{s}}.owners WHERE {LIVE}))
   ORDER BY seq LIMIT %(room)s FOR UPDATE SKIP LOCKED)
 """
 FORGET_OWNERS = f"""
 DELETE FROM {{s}}.owners
-WHERE owner <> {NOBODY} AND alive_until_us < {_NOW_US} - {KEEP_OWNERS_S} * 1000000::bigint
-AND NOT EXISTS (SELECT 1 FROM {{s}}.inbox AS i WHERE i.finished_s IS NULL AND i.owner = owners.owner)
+WHERE owner IN (SELECT owner FROM {{s}}.owners WHERE NOT ({LIVE}) FOR UPDATE SKIP LOCKED)
 """
 MINE = """
 SELECT seq, event_index, attempts FROM {s}.inbox WHERE finished_s IS NULL AND owner = %(owner)s ORDER BY seq
@@ -88,7 +96,7 @@ SELECT seq, event_index, attempts FROM {s}.inbox WHERE finished_s IS NULL AND ow
 BEGIN = f"""
 WITH due AS MATERIALIZED (
   SELECT seq FROM {{s}}.inbox WHERE seq = ANY(%(seqs)s) AND finished_s IS NULL AND owner = %(owner)s
-  AND EXISTS (SELECT 1 FROM {{s}}.owners WHERE owner = %(owner)s AND {_LIVE})
+  AND EXISTS (SELECT 1 FROM {{s}}.owners WHERE owner = %(owner)s AND {LIVE})
   ORDER BY event_id, source FOR UPDATE)
 UPDATE {{s}}.inbox SET attempts = attempts + 1 FROM due WHERE inbox.seq = due.seq
 RETURNING inbox.seq, source, event_id, event_index, event_type, via, payload, created_us, received_us,
@@ -107,7 +115,7 @@ payload IS NOT NULL AND finished_s <= {NOW_S} - %(older_than_s)s AND (visible_us
 """
 STATE = f"""
 CASE WHEN visible_us IS NOT NULL THEN 'visible' WHEN dead_reason IS NOT NULL THEN 'dead'
-     WHEN owner IN (SELECT owner FROM {{s}}.owners WHERE {_LIVE}) THEN 'in-service' ELSE 'waiting' END
+     WHEN owner IN (SELECT owner FROM {{s}}.owners WHERE {LIVE}) THEN 'in-service' ELSE 'waiting' END
 """
 CURSOR = "SELECT cursor FROM {s}.cursors WHERE source = %s"
 SAVE_CURSOR = """
@@ -148,4 +156,4 @@ UPDATE {{s}}.inbox SET owner = {NOBODY} WHERE seq IN (
 """
 LEAVE = "DELETE FROM {s}.owners WHERE owner = %(owner)s"
 VERSION = "SELECT max(version) FROM {s}.inbox_version"
-TOUCH = f"UPDATE {{s}}.owners SET lease_us = 0 WHERE owner = {NOBODY}"
+TOUCH = "UPDATE {s}.inbox_version SET version = version"

@@ -22,7 +22,6 @@ from typing import Literal
 from loadtest.contract import now_us
 from loadtest.inbox.sqlite_file import connect, last_seq, ledger, prepare, transaction, version
 from loadtest.inbox.storage import (
-    KEEP_OWNERS_S,
     NOBODY,
     SCHEMA_VERSION,
     STATES,
@@ -41,6 +40,19 @@ _INSERT = (
     "(source, event_id, event_index, event_type, via, payload, created_us, received_us, owner) VALUES "
 )
 _LIVE = "alive_until_us > :now AND alive_until_us <= :now + lease_us"
+# The owners of unserved events are found by as many steps in the index as there are owners.
+_CLAIM = f"""
+WITH RECURSIVE owning (owner) AS (
+  SELECT min(owner) FROM inbox WHERE finished_s IS NULL
+  UNION ALL
+  SELECT (SELECT min(i.owner) FROM inbox AS i WHERE i.finished_s IS NULL AND i.owner > owning.owner)
+  FROM owning WHERE owning.owner IS NOT NULL)
+UPDATE inbox SET owner = :owner WHERE seq IN (
+  SELECT seq FROM inbox
+  WHERE finished_s IS NULL AND owner IN (
+    SELECT owner FROM owning WHERE owner NOT IN (SELECT owner FROM owners WHERE {_LIVE}))
+  ORDER BY seq LIMIT :room)
+"""
 _STATE = f"""
 CASE WHEN visible_us IS NOT NULL THEN 'visible' WHEN dead_reason IS NOT NULL THEN 'dead'
      WHEN owner IN (SELECT owner FROM owners WHERE {_LIVE}) THEN 'in-service' ELSE 'waiting' END
@@ -120,17 +132,8 @@ class SqliteStorage:
                 at,
             )
             if room > 0:
-                db.execute(
-                    "UPDATE inbox SET owner = :owner WHERE seq IN (SELECT seq FROM inbox "
-                    f"WHERE finished_s IS NULL AND owner IN (SELECT owner FROM owners WHERE NOT ({_LIVE})) "
-                    "ORDER BY seq LIMIT :room)",
-                    at,
-                )
-            db.execute(
-                "DELETE FROM owners WHERE owner != :nobody AND alive_until_us < :long_ago AND NOT EXISTS ("
-                "SELECT 1 FROM inbox WHERE finished_s IS NULL AND inbox.owner = owners.owner)",
-                {"nobody": NOBODY, "long_ago": now - KEEP_OWNERS_S * 1_000_000},
-            )
+                db.execute(_CLAIM, at)
+            db.execute(f"DELETE FROM owners WHERE NOT ({_LIVE})", at)
             # One value, however many events: see `insert`.
             (mine,) = db.execute(
                 "SELECT json_group_array(json_array(seq, event_index, attempts)) FROM (SELECT * FROM inbox "

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from loadtest.inbox.storage import MAX_GROUP, NOBODY, SCHEMA_VERSION, LedgerRow, other_version
+from loadtest.inbox.storage import MAX_GROUP, SCHEMA_VERSION, LedgerRow, other_version
 from sim.errors import InputError
 
 BUSY_S = 2.0  # how long writers wait for each other
@@ -40,10 +40,9 @@ CREATE INDEX purged ON inbox (finished_s) WHERE payload IS NULL;
 CREATE TABLE owners (
   owner INTEGER PRIMARY KEY, alive_until_us INTEGER NOT NULL, lease_us INTEGER NOT NULL
 ) STRICT;
-INSERT INTO owners VALUES ({NOBODY}, 0, 0);
 CREATE TABLE cursors (source TEXT PRIMARY KEY, cursor TEXT NOT NULL) STRICT, WITHOUT ROWID;
 PRAGMA user_version = {SCHEMA_VERSION};
-"""  # noqa: S608 - constants
+"""
 
 
 def read_sqlite(path: Path) -> list[LedgerRow]:

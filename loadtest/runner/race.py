@@ -8,7 +8,6 @@ arms and simulation are paired by event index.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from loadtest.runner.comparison import (
     race_records,
     read_provider_ledger,
     window_counters,
+    with_missed,
 )
 from loadtest.runner.figures_of_merit import generator_metrics, judged_record_metrics
 from loadtest.runner.folder import save
@@ -37,12 +37,15 @@ from loadtest.runner.session import (
     Session,
     Settings,
     WindowCounts,
+    api_flags,
     body_limit,
     disturb,
     drain,
     drain_limit_s,
     own_secret,
     session,
+    sole_subscription,
+    subscribe,
     terminable,
     unlike_the_model,
     write_service_times,
@@ -160,12 +163,10 @@ def _race_arm(
     service = write_service_times(scenario, settings.seed, offsets.size, context.folder / "service.f64")
     inbox, ledger_path = context.folder / "inbox.db", context.folder / "ledger.csv"
     provider_flags = ["--ledger", str(ledger_path)]
+    provider_flags += api_flags(scenario, offsets.size, context.folder / "api.json")
     servers: dict[str, tuple[Child, int]] = {}
     with context.progress.stage(f"{label}: starting the servers"):
         if arm == "webhook":
-            policy = context.folder / "webhook.json"
-            told = scenario.webhook.model_dump(mode="json", exclude={"disabling", "redelivery"})
-            policy.write_text(json.dumps(told), encoding="utf-8")
             receiver = context.crew.server(
                 "receiver",
                 *("--inbox", f"sqlite:///{inbox}", "--drain-s", f"{limit_s:.3f}"),
@@ -173,12 +174,7 @@ def _race_arm(
                 *service,
             )
             servers["receiver"] = (receiver, now_us())
-            provider_flags += [
-                "--subscribe",
-                f"{receiver.url}/webhooks/standard",
-                "--webhook-json",
-                str(policy),
-            ]
+            provider_flags += sole_subscription(scenario, offsets.size)
         provider = context.crew.server("provider", *provider_flags)
         servers["provider"] = (provider, now_us())
         for child, _ in servers.values():
@@ -201,6 +197,8 @@ def _race_arm(
                 context, scenario, settings.seed, provider.url, origin_us, inbox, limit_s, service
             )
             servers["receiver"] = (poller, now_us())
+        else:
+            subscribe(provider, f"{servers['receiver'][0].url}/webhooks/standard", scenario, origin_us)
     others = [
         f"the {child.role} was ready only {(ready_us - origin_us) / 1e3:.0f} ms after the run's origin"
         for child, ready_us in servers.values()
@@ -230,6 +228,8 @@ def _race_arm(
     for child in (consumer, provider) if arm == "polling" else (provider, consumer):
         child.stop(limit_s + 10.0)
     rows, provider_rows = read_ledger(inbox), read_provider_ledger(ledger_path, provider)
+    missed = statuses.get("receiver", {}).get("missed_events", 0)
+    provider_rows = with_missed(provider_rows, rows, missed)
     end_us = last_visible_us(rows, origin_us + round(scenario.run.duration_s * 1e6))
     records = race_records(arm, samples.intended_us, rows, provider_rows, origin_us)
     counters = window_counters(arm, in_window)
@@ -238,7 +238,7 @@ def _race_arm(
     windowed = samples.due_from(origin_us + warmup_us)
     published_window = generator_metrics(windowed, origin_us + warmup_us, scenario.run.duration_s - warmup_s)
     metrics |= {name: published_window[name] for name in ("lag_p50_s", "lag_p99_s", "achieved_rate_per_s")}
-    outcomes = {int(row["index"]): row["outcome"] for row in provider_rows} if arm == "webhook" else {}
+    outcomes = {int(row["index"]): row["outcome"] for row in provider_rows}
     ledger = count_race(samples, rows, outcomes)
     return finish(
         context,
@@ -308,4 +308,5 @@ def _drained(provider: Child, consumer: Child, published: int) -> bool:
         return False
     if at_provider["waiting"] or at_provider["in_flight"] or at_provider["backing_off"]:
         return False
-    return int(at_consumer["visible"]) + int(at_provider["failed"]) >= published
+    given_up = int(at_provider["failed"]) + int(at_consumer.get("missed_events", 0))
+    return int(at_consumer["visible"]) + given_up >= published

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -129,7 +129,7 @@ def age_s(option: str, text: str) -> float:
     Raises:
         InputError: something else.
     """
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd])", text)
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd])", text)
     if match is None:
         raise InputError(f"{option} {text!r} is not an age such as 90s, 15m, 12h or 7d")
     return float(match[1]) * _UNITS_S[match[2]]
@@ -141,8 +141,8 @@ def _opened(url: str) -> Iterator[Storage]:
 
     storage = open_storage(url, must_exist=True)
     try:
-        yield storage
-        storage.close()
+        with closing(storage):
+            yield storage
     except StorageError as error:
         raise InputError(f"the inbox {storage.url} failed: {error}") from None
 

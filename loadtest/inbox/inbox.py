@@ -25,6 +25,7 @@ log = logging.getLogger("hookbench.inbox")
 
 LEASE_S = 5.0
 SETTLE_S = 0.5  # a drain that is out of time still takes as long to record what was served
+SHORTEST_BEAT_S = 0.02
 CLAIM_ROOM = 1000  # no abandoned events are taken over while so many wait
 BACKLOG_INTERVAL_S = 0.05  # between beats while there are more to take over
 RETRY_S = (0.1, 1.0)  # the first and the longest pause after a beat that failed
@@ -117,6 +118,7 @@ class Inbox:
         self._retry_s = 0.0
         self._failure: str | None = None
         self._closing = False
+        self._closed = False
         self.accepted = 0
         self.duplicates = 0
         self.groups = 0
@@ -217,6 +219,7 @@ class Inbox:
             await self.worker.stop()
         left = self.worker.waiting + self.worker.in_service
         left += await self._settler.flush(max(give_up - self._loop.time(), SETTLE_S))
+        self._closed = True
         for timer in (self._beat_timer, self._purge_timer):
             if timer is not None:
                 timer.cancel()
@@ -286,6 +289,10 @@ class Inbox:
         self._uncommitted -= size
         if new is None:
             self._failed(error)
+            # Those who came meanwhile have waited long enough: the next try may take as long to fail.
+            group += self._submissions
+            self._submissions.clear()
+            self._uncommitted = 0
             for submission in group:
                 if not submission.stored.done():
                     submission.stored.set_exception(InboxUnavailable("the event could not be stored"))
@@ -341,16 +348,19 @@ class Inbox:
             new = [event for event in owned if event.seq not in known]
             self.recovered += len(new)
             self.worker.take_over(new)
-            again_s = BACKLOG_INTERVAL_S if new and len(new) >= room else self._lease_s / 3
+            again_s = (
+                BACKLOG_INTERVAL_S if new and len(new) >= room else max(self._lease_s / 3, SHORTEST_BEAT_S)
+            )
         if first is not None:
             first.set()
-        self._beat_timer = self._loop.call_later(again_s, self._beat)
+        if not self._closed:
+            self._beat_timer = self._loop.call_later(again_s, self._beat)
 
     def _failed(self, error: Exception | None) -> None:
         self.storage_errors += 1
         if self._failure is None:
             log.error("storage failed: %s", error)
-            if self._beat_timer is not None:
+            if self._beat_timer is not None and not self._closed:
                 # A beat tells when storage works again, whether or not events come.
                 self._beat_timer.cancel()
                 self._beat_timer = self._loop.call_later(RETRY_S[0], self._beat)
@@ -366,7 +376,8 @@ class Inbox:
                 self._failed(error)
             more = done is not None and max(done) >= PURGE_LIMIT
             again_s = BACKLOG_INTERVAL_S if more else PURGE_INTERVAL_S
-            self._purge_timer = self._loop.call_later(again_s, self._purge, retention)
+            if not self._closed:
+                self._purge_timer = self._loop.call_later(again_s, self._purge, retention)
 
         self._writer.call(
             lambda: self._storage.purge(retention.payload_s, retention.id_s, dead=False, limit=PURGE_LIMIT),

@@ -44,7 +44,7 @@ _CONNECT: dict[str, Any] = {
     "connect_timeout": 2, "keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3,
     "tcp_user_timeout": 5000, "application_name": "hookbench inbox",
 }  # fmt: skip
-_SESSION = "SET synchronous_commit = on; SET lock_timeout = '2s'; SET statement_timeout = '10s'"
+_SESSION = "SET synchronous_commit = on; SET lock_timeout = '2s'; SET statement_timeout = '5s'"
 
 
 class PostgresStorage:
@@ -148,7 +148,7 @@ class PostgresStorage:
 
     def purgeable(self, older_than_s: float, *, dead: bool) -> int:
         """See `Storage`."""
-        with self._open() as db:
+        with self._patiently() as db:
             which = {"older_than_s": older_than_s, "dead": dead}
             return sum(count for (count,) in db.execute(self._sql(sql.COUNT_PURGEABLE), which))
 
@@ -156,23 +156,23 @@ class PostgresStorage:
         """See `Storage`."""
         wanted = set(states)
         which = {"visible": "visible" in wanted, "dead": "dead" in wanted, "id": event_id}
-        with self._open() as db:
+        with self._patiently() as db:
             return db.execute(self._sql(sql.REPLAY), which).rowcount
 
     def counts(self) -> dict[State, int]:
         """See `Storage`."""
-        with self._open() as db:
+        with self._patiently() as db:
             return dict.fromkeys(STATES, 0) | dict(db.execute(self._sql(sql.COUNT)).fetchall())
 
     def events(self, state: State | None, limit: int) -> list[Listed]:
         """See `Storage`."""
-        with self._open() as db:
+        with self._patiently() as db:
             listed = db.execute(self._sql(sql.LIST), {"state": state, "limit": limit})
             return [Listed._make(row) for row in listed]
 
     def ledger(self) -> list[LedgerRow]:
         """See `Storage`."""
-        with self._open() as db:
+        with self._patiently() as db:
             return [LedgerRow._make(row) for row in db.execute(self._sql(sql.LEDGER))]
 
     def close(self) -> None:
@@ -203,6 +203,13 @@ class PostgresStorage:
             if self._db is None or self._db.broken or isinstance(error, psycopg.OperationalError):
                 self._disconnect()
             raise StorageError(f"PostgreSQL: {_one_line(error)}") from error
+
+    @contextmanager
+    def _patiently(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """The connection, for what an operator asks and is willing to wait for."""
+        with self._open() as db, db.transaction():
+            db.execute("SET LOCAL statement_timeout = 0")
+            yield db
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         first_s, longest_s = RECONNECT_S
@@ -244,6 +251,8 @@ class PostgresStorage:
             elif must_exist:
                 raise InputError(f"there is no inbox at {self.url}")
             else:
+                if db.execute("SELECT to_regnamespace(%s)", (self._schema,)).fetchone() == (None,):
+                    db.execute(self._sql("CREATE SCHEMA {s}"))
                 db.execute(self._sql(sql.SCHEMA))
             db.execute(self._sql(sql.TOUCH))  # which also shows that the database can be written
 
@@ -257,7 +266,7 @@ def _split(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
         query = parse_qsl(parts.query, keep_blank_values=True)
-        has_password = parts.password is not None or any(key == "password" for key, _ in query)
+        has_password = parts.password is not None or any("password" in key for key, _ in query)
     except ValueError as error:
         raise InputError(f"--inbox {without_password(url)!r} is no URL: {error}") from None
     if has_password:

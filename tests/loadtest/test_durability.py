@@ -88,7 +88,7 @@ def test_killed_a_few_times_nothing_is_lost_and_nothing_visible_twice(
     backend: str, together: int, tmp_path: Path
 ) -> None:
     with fresh_inbox(backend, tmp_path) as url:
-        survive(url, tmp_path, 3, together, seed=together)
+        survive(url, tmp_path, 2, together, seed=together)
 
 
 @pytest.mark.slow

@@ -258,7 +258,7 @@ class Histories(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("examples", [25, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [15, pytest.param(400, marks=pytest.mark.slow)])
 def test_every_history_ends_as_the_model_says(backend: str, examples: int) -> None:
     machine = type("OnThisBackend", (Histories,), {"backend": backend})
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=30))

@@ -5,7 +5,8 @@ or takes the whole process down with it is tried `attempts` times and then given
 operator may look at and replay. Failures are followed by a pause (0.5 s, 1 s, 2 s, ... at most 60 s).
 
 Handling is at least once: a process that dies between the handler's end and the record of it leaves the
-event to be handled again. A handler that must not act twice keys on (source, id).
+event to be handled again. A handler that must not act twice keys on (source, id). Nor may it block the event
+loop, which renews the lease: what blocks belongs into `asyncio.to_thread`.
 
 An event that was begun and not finished elsewhere is suspected of having ended its process. Suspects are
 served one at a time, so those that were only served beside the culprit do not spend all their attempts

@@ -2,8 +2,8 @@
 
 Who serves which event is settled by *ownership*. Every process that opens an inbox draws a number, its
 `owner`, and keeps a lease under it in the table ``owners``: a time until which the others may take it for
-alive. An event that is stored belongs to the process that stored it; the events of a process whose lease
-has lapsed are anybody's, and `beat` takes some of them over. Whatever says that an event was served counts
+alive. An event that is stored belongs to the process that stored it; the events of an owner without a lease
+that lasts are anybody's, and `beat` takes some of them over. Whatever says that an event was served counts
 only while the event still belongs to who says it. So however late a stopped process wakes up, each event
 becomes visible once.
 
@@ -33,8 +33,7 @@ STATES: tuple[State, ...] = ("waiting", "in-service", "visible", "dead")
 MAX_GROUP = 256  # rows gathered into one statement
 MAX_SUBMISSION = 4000  # rows that belong together; SQLite binds at most 32766 values in a statement
 SCHEMA_VERSION = 3
-NOBODY = 0  # the owner of what a process gave back or an operator replayed; its lease has always lapsed
-KEEP_OWNERS_S = 86_400  # a lapsed owner is forgotten only when no commit of its can still be on its way
+NOBODY = 0  # the owner of what a process gave back or an operator replayed; it has no lease
 
 
 class StorageError(HookbenchError):

@@ -48,16 +48,32 @@ def fresh_inbox(backend: str, folder: Path) -> Iterator[str]:
             db.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
 
 
-def query(url: str, statement: str) -> list[tuple[Any, ...]]:
-    """Run a statement on the inbox's tables behind the inbox's back."""
+Query = Callable[[str], list[tuple[Any, ...]]]
+
+
+@contextmanager
+def behind(url: str) -> Iterator[Query]:
+    """Run statements on the inbox's tables behind the inbox's back."""
     if url.startswith("sqlite:///"):
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=10)) as db:
-            return db.execute(statement).fetchall()
+        path = url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as file:
+            yield lambda statement: file.execute(statement).fetchall()
+        return
     schema = dict(parse_qsl(urlsplit(url).query))["schema"]
     with psycopg.connect(url.partition("?")[0], autocommit=True) as db:
         db.execute(f'SET search_path = "{schema}"')
-        cursor = db.execute(statement)
-        return cursor.fetchall() if cursor.description else []
+
+        def run(statement: str) -> list[tuple[Any, ...]]:
+            cursor = db.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+        yield run
+
+
+def query(url: str, statement: str) -> list[tuple[Any, ...]]:
+    """Run one of them."""
+    with behind(url) as run:
+        return run(statement)
 
 
 def lapse(url: str, owner: int | None = None) -> None:

@@ -17,12 +17,14 @@ from loadtest.inbox import (
     InboxFull,
     InboxUnavailable,
     LedgerRow,
+    Retention,
     ServiceTimes,
     open_storage,
     read_ledger,
 )
+from loadtest.inbox import inbox as inbox_module
 from loadtest.inbox.sqlite import SqliteStorage
-from tests.loadtest.inboxes import Faulty, arrival, happens
+from tests.loadtest.inboxes import Faulty, arrival, happens, query
 
 
 def seconds(*values: float) -> ServiceTimes:
@@ -180,6 +182,39 @@ def test_what_was_stored_without_an_answer_is_served_and_its_retry_is_a_duplicat
     assert all(row.visible_us is not None for row in rows)
 
 
+def test_whoever_waited_behind_a_failure_is_refused_with_it(inbox_url: str) -> None:
+    """A database that takes its time to fail must not be waited for group after group."""
+    storage = Faulty(open_storage(inbox_url))
+
+    async def use(inbox: Inbox) -> None:
+        storage.before = {"insert"}
+        page = [arrival(index) for index in range(MAX_SUBMISSION)]
+        answers = [inbox.submit(page, bounded=False) for _ in range(5)]
+        for answer in await asyncio.gather(*answers, return_exceptions=True):
+            assert isinstance(answer, InboxUnavailable)
+        assert (inbox.storage_errors, inbox.waiting) == (1, 0)
+        storage.before = set()
+        await inbox.submit([arrival(1)])
+
+    assert with_inbox(storage, use) == 0
+
+
+def test_payloads_are_dropped_and_ids_forgotten_in_time(
+    inbox_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "PURGE_INTERVAL_S", 0.05)
+
+    async def use(inbox: Inbox) -> None:
+        await inbox.submit([arrival(index) for index in range(3)])
+        await happens(lambda: query(inbox_url, "SELECT count(*) FROM inbox WHERE payload IS NULL") == [(3,)])
+        await inbox.submit([arrival(1)])
+        assert inbox.duplicates == 1
+        query(inbox_url, "UPDATE inbox SET finished_s = finished_s - 3600")
+        await happens(lambda: query(inbox_url, "SELECT count(*) FROM inbox") == [(0,)])
+
+    with_inbox(inbox_url, use, retention=Retention(0.0, 1800.0))
+
+
 def test_a_beat_finds_out_by_itself_that_storage_works_again(inbox_url: str) -> None:
     storage = Faulty(open_storage(inbox_url))
 
@@ -265,7 +300,7 @@ def test_marks_survive_a_storage_error(inbox_url: str, lost: str) -> None:
 
     async def look(inbox: Inbox) -> None:
         await use(inbox)
-        await happens(lambda: inbox.status()["visible"] == 6 and inbox.superseded == 0)
+        await happens(lambda: inbox.status()["visible"] == 6 and inbox.status()["superseded"] == 0)
 
     assert with_inbox(storage, look) == 0
     assert [row.visible_us is not None for row in read_ledger(inbox_url)] == [True] * 6

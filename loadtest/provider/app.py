@@ -10,6 +10,7 @@ from typing import Any
 
 from loadtest.asgi import Application
 from loadtest.contract import now_us
+from loadtest.openapi import PROVIDER, published
 from loadtest.provider.dispatcher import WebhookPolicy, ledger_rows
 from loadtest.provider.events_api import EventsApi
 from loadtest.provider.feed import Feed
@@ -57,6 +58,7 @@ class ProviderApp(Application):
         self._subscriptions = SubscriptionsApi(policy, secrets, subscribe)
         self._events = EventsApi(self._feed, self._subscriptions.deliver)
         self.routes |= self._events.routes | self._subscriptions.routes
+        self.routes |= published(PROVIDER, self.routes)
 
     async def start(self) -> None:
         """Open the initial subscriptions."""

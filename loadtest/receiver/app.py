@@ -46,6 +46,7 @@ from loadtest.contract import (
     require_name,
 )
 from loadtest.inbox import Arrival, Inbox, InboxFull, InboxUnavailable
+from loadtest.openapi import RECEIVER, published
 from loadtest.signatures import (
     GitHub,
     Headers,
@@ -93,6 +94,7 @@ class ReceiverApp(Application):
         if standard:
             self._add_route("/webhooks/standard", StandardWebhooks(standard), STANDARD, standard_event)
         self._add_route("/webhooks/github", GitHub(secrets), GITHUB, github_event)
+        self.routes |= published(RECEIVER, self.routes)
 
     async def start(self) -> None:
         """Open for business: whatever an earlier process stored and did not finish is served first."""

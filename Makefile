@@ -21,7 +21,7 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.installed
+bench: .venv/.installed-dev
 	$(BIN)/python -m sim.benchmark
 	$(BIN)/python -m loadtest.benchmark_receiver
 	$(BIN)/python -m loadtest.benchmark_generator

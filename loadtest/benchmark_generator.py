@@ -102,7 +102,7 @@ def _noop_server() -> Iterator[tuple[Crew, Monitor, Child]]:
         Crew(Path(name), own_secret(), CpuPlan.for_this_machine()) as crew,
         Monitor() as monitor,
     ):
-        yield crew, monitor, crew.start("noop", [sys.executable, "-m", "loadtest.benchmark_receiver", "noop"])
+        yield crew, monitor, crew.start("noop", [sys.executable, "-m", "loadtest.benchmark_noop"])
 
 
 def _closed_loop(crew: Crew, server: Child) -> float:

@@ -17,6 +17,8 @@ import time
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import orjson
+
 from sim.errors import HookbenchError, InputError
 
 EVENT_TYPE = "new_order"
@@ -104,12 +106,16 @@ def envelope(run_id: str, index: int, created_us: int, payload_bytes: int = 0) -
 
 
 def compact_json(document: object) -> bytes:
-    """`document` as UTF-8 JSON without blanks."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    """`document` as UTF-8 JSON without blanks.
+
+    Raises:
+        ValueError: it holds an infinite number or none at all (NaN), for which JSON has no words.
+    """
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def parse_json(body: bytes) -> object:
-    """Read UTF-8 JSON.
+    """Read UTF-8 JSON without loss: whole numbers of any size stay whole.
 
     Raises:
         MalformedEvent: the bytes are not UTF-8, not JSON, or nested beyond reason.
@@ -128,23 +134,30 @@ def event_bytes(document: object) -> bytes:
     """A parsed event as the compact bytes that are stored and sent on.
 
     Raises:
-        MalformedEvent: it holds a lone surrogate, which JSON can name and UTF-8 cannot carry.
+        MalformedEvent: it holds a lone surrogate, which JSON can name and UTF-8 cannot carry, or an infinite
+            number, which a decimal too large becomes.
     """
     try:
         return compact_json(document)
     except UnicodeEncodeError as error:
         raise MalformedEvent(f"the event is not Unicode text: {error.reason}") from None
+    except ValueError as error:
+        raise MalformedEvent(f"the event is not JSON: {error}") from None
     except RecursionError:
         raise MalformedEvent("the body is not an event: its JSON is nested too deeply") from None
 
 
 def parse_envelope(body: bytes) -> Envelope:
-    """Read an event's identity from its bytes.
+    """Read an event's identity from its bytes, which are what is kept of it.
 
     Raises:
-        MalformedEvent: not JSON, not an object, or a field missing or out of its range.
+        MalformedEvent: not JSON (RFC 8259, strictly), not an object, or a field missing or out of its range.
     """
-    return envelope_of(parse_json(body))
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedEvent(f"the body is not UTF-8 JSON: {error}") from None
+    return envelope_of(document)
 
 
 def envelope_of(document: object) -> Envelope:

@@ -19,7 +19,7 @@ STORY = {
     "total_amount": 49.99,
 }
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
@@ -76,24 +76,40 @@ def test_a_field_is_valid_or_named(field: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"", "not JSON"),
+        (b"", "not UTF-8 JSON"),
         (b"\xff{}", "not UTF-8"),
-        (b"[" * 100_000, "nested too deeply"),
+        (b"[" * 100_000, "depth limit"),
         (b"[]", "not list"),
         (b"{}", "no 'id'"),
         (b'{"id":"","type":"t","index":0,"created_us":0}', "id must be"),
-        (b'{"id":"\\ud800","type":"t","index":0,"created_us":0}', "id must be"),
+        (b'{"id":"\\ud800","type":"t","index":0,"created_us":0}', "surrogate"),
         (b'{"id":"a\\u0000","type":"t","index":0,"created_us":0}', "id must be"),
         (b'{"id":"a","type":7,"index":0,"created_us":0}', "type must be"),
         (b'{"id":"a","type":"t","index":true,"created_us":0}', "index must be"),
         (b'{"id":"a","type":"t","index":-1,"created_us":0}', "index must be"),
         (b'{"id":"a","type":"t","index":0,"created_us":9223372036854775808}', "created_us must be"),
-        (b'{"id":"a","type":"t","index":0,"created_us":%s}' % (b"9" * 5000), "not JSON"),
+        (b'{"id":"a","type":"t","index":0,"created_us":%s}' % (b"9" * 5000), "infinity"),
     ],
 )
 def test_the_message_says_what_is_wrong(body: bytes, says: str) -> None:
     with pytest.raises(MalformedEvent, match=says):
         contract.parse_envelope(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":NaN}', b'{"a":-Infinity}', b'{"a":1e999}', b'{"a":"\\ud800"}', b'{"a":1e4000}']
+)
+def test_what_json_cannot_say_is_not_sent_on(body: bytes) -> None:
+    """Python reads such documents; a peer that reads JSON only would choke on what we made of them."""
+    with pytest.raises(MalformedEvent):
+        contract.event_bytes(contract.parse_json(body))
+    with pytest.raises(MalformedEvent):
+        contract.parse_envelope(body)
+
+
+def test_whole_numbers_of_any_size_are_sent_on_whole() -> None:
+    body = b'{"id":"e","n":%d}' % 3**200
+    assert contract.event_bytes(contract.parse_json(body)) == body
 
 
 @pytest.mark.parametrize(

@@ -56,14 +56,20 @@ def test_a_missing_uvloop_is_an_error(
 def test_the_benchmark_compares_like_with_like(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark_receiver, "CONNECTIONS", 16)
     result = benchmark_receiver.compare(requests=400, rounds=1)
-    assert (result.loop, result.rounds) == ("uvloop", 1)
-    assert result.ratio == result.receiver_per_s / result.noop_per_s
-    assert min(result.receiver_per_s, result.noop_per_s) > 0
+    assert result.loop == "uvloop"
+    assert {server: len(rounds) for server, rounds in result.rounds.items()} == {
+        "no-op": 1,
+        "receiver": 1,
+        "common": 1,
+    }
+    for other in ("no-op", "common"):
+        assert result.ratio(other) == result.median("receiver").rate_per_s / result.median(other).rate_per_s
+    assert all(result.median(server).cpu_us > 0 for server in result.rounds)
 
 
 def test_the_benchmark_refuses_another_loop() -> None:
     noop_on_asyncio = (
-        "from loadtest import benchmark_receiver as b, hosting; "
+        "from loadtest import benchmark_noop as b, hosting; "
         "hosting.serve(b.NoopApp(), hosting.listen('127.0.0.1', 0), 'asyncio', 1.0)"
     )
     with (
@@ -82,7 +88,7 @@ def test_the_benchmark_is_void_when_requests_are_refused() -> None:
         )
 
     with (
-        benchmark_receiver._server(["-m", "loadtest.benchmark_receiver", "noop"]) as port,
+        benchmark_receiver._server(["-m", "loadtest.benchmark_noop"]) as (port, _),
         asyncio.Runner(loop_factory=hosting.loop_factory("uvloop")) as runner,
         pytest.raises(VoidRun, match="was not accepted"),
     ):

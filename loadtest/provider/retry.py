@@ -8,7 +8,7 @@ equal d/2 + U(0, d/2); decorrelated min(cap, U(base, 3·previous)).
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from email.utils import parsedate_to_datetime
@@ -157,7 +157,8 @@ def require_number(name: str, value: object, least: float) -> None:
     Raises:
         InputError: it is anything else.
     """
-    if type(value) not in (int, float) or not math.isfinite(value) or value < least:  # type: ignore[arg-type,operator]
+    # Compared, not converted: an integer may be too large for a float.
+    if type(value) not in (int, float) or not least <= value <= sys.float_info.max:  # type: ignore[operator]
         raise InputError(f"{name} must be a finite number from {least:g}, got {value!r:.80}")
 
 

@@ -1,7 +1,7 @@
-"""Hostile HTTP: a grammar of what no client should send, and a client that sends it and reads what comes back.
+"""Hostile HTTP: a grammar of what no client should send, and a client that sends it and reads the answers.
 
-Every kind of request is a function of a `random.Random`, so that Hypothesis (whose own Random shrinks) and the
-long runs (seeded) draw from the same grammar. Nothing here knows what is right; the tests say that.
+Every kind of request is a function of a `random.Random`, so that Hypothesis (whose own Random shrinks) and
+the long runs (seeded) draw from one grammar. Nothing here knows what is right; the tests say that.
 """
 
 from __future__ import annotations
@@ -165,7 +165,9 @@ def some_path(rng: Random, role: str) -> str:
     return rng.choice(PATHS[role]) if rng.random() < 0.8 else rng.choice(COMMON_PATHS)
 
 
-def request(method: bytes, target: bytes, headers: bytes, body: bytes = b"", version: bytes = b"1.1") -> bytes:
+def request(
+    method: bytes, target: bytes, headers: bytes, body: bytes = b"", version: bytes = b"1.1"
+) -> bytes:
     return b"%b %b HTTP/%b\r\nhost: x\r\n%b\r\n%b" % (method, target, version, headers, body)
 
 

@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing of the parsers: ``python -m tests.loadtest.fuzz TARGET [-runs=N] [-seed=N] ...``."""
+"""Coverage-guided fuzzing of the parsers: ``python -m tests.loadtest.fuzz TARGET``."""

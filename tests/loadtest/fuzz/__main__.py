@@ -1,6 +1,6 @@
 """Runs one target under atheris; every option is libFuzzer's.
 
-The modules under test must be imported while atheris instruments imports, so nothing of ours is imported before.
+What is under test must be imported while atheris instruments imports, so nothing of ours comes before.
 """
 
 from __future__ import annotations

@@ -110,13 +110,10 @@ def expect_refusal(verify: Callable[[SignedRequest, float], None], request: Sign
 
 def secret(data: bytes) -> None:
     """A secret that opens makes a scheme that accepts its own signatures."""
-    try:
+    with contextlib.suppress(InputError):
         scheme = StandardWebhooks([data.decode("utf-8", "replace")])
-    except InputError as error:
-        assert data == b"" or len(data) < 12 or data.decode("utf-8", "replace") not in str(error)
-        return
-    headers = scheme.sign("id", int(NOW_S), b"{}")
-    scheme.verify(SignedRequest({k.encode(): v.encode() for k, v in headers.items()}, b"{}"), NOW_S)
+        headers = scheme.sign("id", int(NOW_S), b"{}")
+        scheme.verify(SignedRequest({k.encode(): v.encode() for k, v in headers.items()}, b"{}"), NOW_S)
 
 
 _FEED = Feed(page_limit=1000)
@@ -222,7 +219,5 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     ),
 }
 
-SEEDS["every"] = tuple(
-    bytes((number,)) + seed for number, name in enumerate(TARGETS) for seed in SEEDS[name]
-)
+SEEDS["every"] = tuple(bytes((number,)) + seed for number, name in enumerate(TARGETS) for seed in SEEDS[name])
 TARGETS["every"] = every

@@ -35,6 +35,8 @@ _ETAG = {
     }
 }
 _CURSOR = {"type": "string", "pattern": "^[0-9a-f]{12}-[0-9]{1,15}$"}
+_BASE64 = "(?:[A-Za-z0-9+/]{4})"
+_SECRET = f"^whsec_{_BASE64}{{8,21}}(?:[A-Za-z0-9+/]{{2}}==)?$|^whsec_{_BASE64}{{8,20}}[A-Za-z0-9+/]{{3}}=$"
 _URL = {"type": "string", "description": "http:// and a host of this machine."}
 
 _PUBLISH = {
@@ -139,6 +141,7 @@ _SUBSCRIBE = {
                 "url": _URL,
                 "secret": {
                     "type": "string",
+                    "pattern": _SECRET,
                     "description": "`whsec_` and base64 of 24 to 64 bytes; else the provider's own sign.",
                 },
             },

@@ -1,0 +1,172 @@
+"""Protects the servers from whatever their own documents allow a client to think of.
+
+Schemathesis reads what is published and generates requests that fit it and requests that do not: the first
+must be served, the second refused, and every answer must be one that the document describes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, assume, settings
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.transport import Response
+from schemathesis.schemas import BaseSchema
+
+from loadtest.openapi import PROVIDER, RECEIVER
+from loadtest.signatures import GitHub
+from tests.loadtest.hostile import Watched, watched
+from tests.loadtest.servers import SECRET, SIGNER
+
+FEW = settings(max_examples=40, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=2000, suppress_health_check=list(HealthCheck))
+
+
+def schema_of(document: Mapping[str, Any], *, signed: bool = False) -> BaseSchema:
+    """The document as Schemathesis knows it; when the tests sign, it does not generate signatures itself.
+
+    A cursor that only fits the pattern is one of another run, which is gone.
+    """
+    accepted = ["2xx", "304", "410", "503", *(() if signed else ("401",))]
+    config = SchemathesisConfig.from_dict(
+        {
+            "seed": 1,
+            "generation": {"with-security-parameters": not signed},
+            "checks": {
+                "positive_data_acceptance": {"expected-statuses": accepted},
+                "negative_data_rejection": {"expected-statuses": ["400", "401", "404", "410"]},
+            },
+        }
+    )
+    return schemathesis.openapi.from_dict(json.loads(json.dumps(document)), config=config)
+
+
+UNSIGNED_SCHEMA = schema_of(RECEIVER)
+SIGNED_SCHEMA = schema_of(RECEIVER, signed=True)
+PROVIDER_SCHEMA = schema_of(PROVIDER)
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    path = tmp_path_factory.mktemp("schemathesis") / "inbox.db"
+    with watched("receiver", "--inbox", f"sqlite:///{path}") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Watched]:
+    with watched("provider", "--drain-s", "0") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def closed_port() -> Iterator[int]:
+    """A port where nobody listens, and nobody else begins to."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
+
+
+class Signed(requests.auth.AuthBase):
+    """Signs what is about to be sent, so that it gets past the door.
+
+    Headers that are wrong on purpose stay as they are; else id and time are made to fit.
+    """
+
+    def __init__(self, case: schemathesis.Case) -> None:
+        self._keeps_headers = case.meta is not None and case.meta.is_negative_at("header")
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        body = request.body or b""
+        body = body.encode() if isinstance(body, str) else body
+        assert request.url is not None
+        if "/webhooks/standard" in request.url:
+            signed = SIGNER.sign(self._id(request, body), int(time.time()), body)
+            if self._keeps_headers:
+                signed = {"webhook-signature": signed["webhook-signature"]}
+            request.headers.update(signed)
+        elif "/webhooks/github" in request.url:
+            request.headers.update(GitHub([SECRET]).sign(body))
+        return request
+
+    def _id(self, request: requests.PreparedRequest, body: bytes) -> str:
+        try:
+            name = json.loads(body)["id"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            name = None
+        if isinstance(name, str) and re.fullmatch("[ -~]{1,200}", name):
+            return name
+        given = request.headers.get("webhook-id", "x")
+        given = given if isinstance(given, str) else given.decode("latin-1")
+        return given.encode("ascii", "replace").decode() or "x"
+
+
+def written_with_a_fraction(body: Any) -> bool:
+    """Whether an event has a number like 5.0, an integer to JSON Schema and none to the servers.
+
+    Python's JSON tells 5 and 5.0 apart, and so does every reader that must not lose a digit of 2^63 - 1.
+    """
+    events = body if isinstance(body, list) else [body]
+    return any(
+        isinstance(event, dict) and any(isinstance(event.get(key), float) for key in ("index", "created_us"))
+        for event in events
+    )
+
+
+def exchange(case: schemathesis.Case, server: Watched, **options: Any) -> Response:
+    """Send it and check the answer; every unhandled exception in the server's log is this case's."""
+    assume(not written_with_a_fraction(case.body))
+    try:
+        return case.call_and_validate(base_url=server.url, **options)
+    finally:
+        assert server.failures() == [], case.as_curl_command()
+
+
+def to_nobody(case: schemathesis.Case, port: int) -> None:
+    """Let no subscription reach a server that somebody else runs on this machine."""
+    if case.operation.label == "POST /subscriptions" and isinstance(case.body, dict):
+        url = case.body.get("url")
+        if isinstance(url, str):
+            case.body["url"] = re.sub(r"^(http://[^:/?#]+|http://\[::1\])(:[0-9]*)?", rf"\1:{port}", url)
+
+
+@UNSIGNED_SCHEMA.parametrize()
+@FEW
+def test_the_receiver_unsigned(case: schemathesis.Case, receiver: Watched) -> None:
+    exchange(case, receiver)
+
+
+@SIGNED_SCHEMA.parametrize()
+@FEW
+def test_the_receiver_signed(case: schemathesis.Case, receiver: Watched) -> None:
+    exchange(case, receiver, auth=Signed(case))
+
+
+@PROVIDER_SCHEMA.parametrize()
+@FEW
+def test_the_provider(case: schemathesis.Case, provider: Watched, closed_port: int) -> None:
+    to_nobody(case, closed_port)
+    exchange(case, provider)
+
+
+@pytest.mark.slow
+@SIGNED_SCHEMA.parametrize()
+@MANY
+def test_the_receiver_signed_at_length(case: schemathesis.Case, receiver: Watched) -> None:
+    exchange(case, receiver, auth=Signed(case))
+
+
+@pytest.mark.slow
+@PROVIDER_SCHEMA.parametrize()
+@MANY
+def test_the_provider_at_length(case: schemathesis.Case, provider: Watched, closed_port: int) -> None:
+    to_nobody(case, closed_port)
+    exchange(case, provider)

@@ -1,12 +1,13 @@
 """The reference webhook receiver: verify the raw body, store, only then acknowledge; process afterwards.
 
 =====================================  =========================================================
-answer                                 when
+answer to a POST                       when
 =====================================  =========================================================
-204                                    stored durably (now, or earlier: a duplicate)
-400                                    the body is not an event
+204                                    stored durably (now, or earlier: a duplicate), or a ping
+200                                    the provider wants to read something, as Slack its challenge
+400                                    verified, but no event
 401                                    the signature is missing, malformed, stale or wrong
-404, 405                               no such path; not a POST
+404, 405                               no such source, or none with a secret; not its method
 413                                    the body is larger than `max_body_bytes`
 503 and Retry-After                    `queue_limit` events wait, or storage failed
 =====================================  =========================================================
@@ -16,54 +17,32 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from loadtest.asgi import (
     Application,
     BodyTooLarge,
+    Handler,
     Receive,
     Scope,
     Send,
     read_body,
+    reply_bytes,
     reply_error,
     reply_no_content,
     target_of,
 )
-from loadtest.contract import (
-    GITHUB,
-    GITHUB_DELIVERY,
-    GITHUB_EVENT,
-    MISSING,
-    STANDARD,
-    WEBHOOK_ID,
-    Envelope,
-    MalformedEvent,
-    envelope_of,
-    now_us,
-    parse_envelope,
-    parse_json,
-    require_name,
-)
+from loadtest.contract import MalformedEvent, now_us
 from loadtest.inbox import Arrival, Inbox, InboxFull, InboxUnavailable
 from loadtest.openapi import RECEIVER, published
-from loadtest.signatures import (
-    GitHub,
-    Headers,
-    SignatureRefused,
-    SignatureScheme,
-    SignedRequest,
-    StandardWebhooks,
-)
-from loadtest.signatures.standard import SECRET_PREFIX
-from sim.errors import InputError
+from loadtest.receiver.sources import Source
+from loadtest.signatures import SignatureRefused, SignedRequest
 
 log = logging.getLogger("hookbench.receiver")
 
 _RETRY_AFTER = (b"retry-after", b"1")
-_WEBHOOK_ID, _GITHUB_DELIVERY, _GITHUB_EVENT = (
-    name.encode() for name in (WEBHOOK_ID, GITHUB_DELIVERY, GITHUB_EVENT)
-)
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
 class ReceiverApp(Application):
@@ -71,29 +50,24 @@ class ReceiverApp(Application):
 
     Args:
         inbox: where events go.
-        secrets: those beginning with ``whsec_`` open /webhooks/standard; every one opens /webhooks/github.
+        sources: whose webhooks are taken, each at its own path.
         max_body_bytes: larger bodies are refused while they stream in.
         drain_s: how long stored events may be served after the last request.
-
-    Raises:
-        InputError: no secret, or a malformed ``whsec_`` one.
     """
 
     role = "receiver"
 
-    def __init__(self, inbox: Inbox, secrets: Sequence[str], max_body_bytes: int, drain_s: float) -> None:
+    def __init__(
+        self, inbox: Inbox, sources: Sequence[Source], max_body_bytes: int = 1_000_000, drain_s: float = 30.0
+    ) -> None:
         super().__init__()
-        if not secrets:
-            raise InputError("a receiver needs a secret: set HOOKBENCH_WEBHOOK_SECRET or give --secret-file")
         self._inbox = inbox
         self._max_body_bytes = max_body_bytes
         self._drain_s = drain_s
         self.requests = 0
         self.refused = dict.fromkeys(("signature", "malformed", "too_large", "full", "storage"), 0)
-        standard = [secret for secret in secrets if secret.startswith(SECRET_PREFIX)]
-        if standard:
-            self._add_route("/webhooks/standard", StandardWebhooks(standard), STANDARD, standard_event)
-        self._add_route("/webhooks/github", GitHub(secrets), GITHUB, github_event)
+        for source in sources:
+            self.routes[source.path] = {"POST": self._taking(source), **source.handshakes}
         self.routes |= published(RECEIVER, self.routes)
 
     async def start(self) -> None:
@@ -112,23 +86,23 @@ class ReceiverApp(Application):
         total = sum(self.refused.values())
         return {"requests": self.requests, "rejected": total} | rejected | self._inbox.status()
 
-    def _add_route(
-        self,
-        path: str,
-        scheme: SignatureScheme,
-        source: str,
-        event_of: Callable[[Headers, bytes], Envelope | None],
-    ) -> None:
+    def _taking(self, source: Source) -> Handler:
+        name, scheme, events_of, answer_to = source.name, source.scheme, source.events, source.answer
+
         async def post(scope: Scope, receive: Receive, send: Send) -> None:
             self.requests += 1
             try:
                 headers = dict(scope["headers"])
                 body = await read_body(headers, receive, self._max_body_bytes)
                 received_us = now_us()
-                scheme.verify(SignedRequest(headers, body, target_of(scope)), time.time())
-                event = event_of(headers, body)
-                if event is not None:
-                    await self._inbox.submit((Arrival(event, body, "webhook", received_us, source),))
+                request = SignedRequest(headers, body, target_of(scope))
+                scheme.verify(request, time.time())
+                events = events_of(request)
+                if events:
+                    await self._inbox.submit(
+                        [Arrival(event, kept, "webhook", received_us, name) for event, kept in events]
+                    )
+                answer = answer_to(request) if answer_to is not None else None
             except SignatureRefused as error:
                 self.refused["signature"] += 1
                 await reply_error(send, 401, str(error))
@@ -145,40 +119,9 @@ class ReceiverApp(Application):
                 self.refused["too_large"] += 1
                 raise
             else:
-                await reply_no_content(send)
+                if answer is None:
+                    await reply_no_content(send)
+                else:
+                    await reply_bytes(send, 200, answer, _TEXT)
 
-        self.routes[path] = {"POST": post}
-
-
-def standard_event(headers: Headers, body: bytes) -> Envelope:
-    """The event in a Standard Webhooks request; its id must be the signed ``webhook-id``.
-
-    Raises:
-        MalformedEvent: not an event, or the two ids differ.
-    """
-    event = parse_envelope(body)
-    if event.id.encode() != headers[_WEBHOOK_ID]:
-        raise MalformedEvent(f"the event's id is {event.id!r}, but {WEBHOOK_ID} says otherwise")
-    return event
-
-
-def github_event(headers: Headers, body: bytes) -> Envelope | None:
-    """The event in a GitHub delivery, or None for the ``ping`` that greets a new webhook.
-
-    The id is the delivery's, which GitHub keeps when it delivers again; index and creation are known
-    only when the body is one of our own envelopes.
-
-    Raises:
-        MalformedEvent: a header is missing, or the body is not a JSON object.
-    """
-    event_type = require_name(GITHUB_EVENT, headers.get(_GITHUB_EVENT, b"").decode("latin-1"))
-    if event_type == "ping":
-        return None
-    delivery = require_name(GITHUB_DELIVERY, headers.get(_GITHUB_DELIVERY, b"").decode("latin-1"))
-    document = parse_json(body)
-    if not isinstance(document, dict):
-        raise MalformedEvent(f"a delivery is a JSON object, not {type(document).__name__}")
-    if document.keys() >= {"id", "type", "index", "created_us"}:
-        own = envelope_of(document)
-        return own._replace(id=delivery, type=event_type)
-    return Envelope(delivery, event_type, MISSING, MISSING)
+        return post

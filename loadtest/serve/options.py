@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadtest.contract import SECRET_VARIABLE
 from sim.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,20 +27,6 @@ def open_inbox(options: argparse.Namespace) -> Inbox:
     service = ServiceTimes() if options.service_times is None else ServiceTimes.read(options.service_times)
     path = inbox_path(options.inbox)
     return Inbox(path, workers=options.workers, service=service, queue_limit=options.queue_limit)
-
-
-def read_secrets(secret_file: Path | None) -> list[str]:
-    """The webhook secrets, from the file when one is given, else from the environment; maybe none.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    if secret_file is None:
-        return os.environ.get(SECRET_VARIABLE, "").split()
-    try:
-        return secret_file.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--secret-file {secret_file} cannot be read: {error}") from None
 
 
 def read_json(path: Path) -> object:

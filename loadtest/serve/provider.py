@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadtest.serve.options import integer, read_json, read_secrets, server_options
+from loadtest.serve.options import integer, read_json, server_options
+from loadtest.serve.secrets import read_secrets
 from sim.errors import InputError
 
 if TYPE_CHECKING:

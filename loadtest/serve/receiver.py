@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadtest.serve.options import inbox_options, integer, open_inbox, read_secrets, server_options
+from loadtest.serve.options import inbox_options, integer, open_inbox, server_options
+from loadtest.serve.secrets import secrets_of_sources
+from sim.errors import InputError
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
+
+log = logging.getLogger("hookbench.receiver")
 
 
 def add(roles: argparse._SubParsersAction[Any]) -> None:
@@ -21,11 +26,31 @@ def add(roles: argparse._SubParsersAction[Any]) -> None:
     role.add_argument(
         "--queue-limit", type=integer(0), default=1000, help="events that may wait before a 503"
     )
-    role.add_argument("--secret-file", type=Path)
+    role.add_argument("--secret-file", type=Path, help="secrets, of one source or (.toml) of several")
+    role.add_argument("--public-url", metavar="URL", help="where providers call, for those who sign it")
+    role.add_argument(
+        "--accept-sha1", action="store_true", help="take SHA-1 signatures of GitHub and WebSub too"
+    )
+    role.add_argument(
+        "--cloudevents-origin", action="append", default=[], metavar="NAME", help="who may deliver; * for all"
+    )
+    role.add_argument(
+        "--websub-topic", action="append", default=[], metavar="URL", help="what we subscribe to"
+    )
 
 
 def _build(options: argparse.Namespace) -> Application:
-    from loadtest.receiver import ReceiverApp  # noqa: PLC0415 - each role imports only what it needs
+    from loadtest.receiver import SOURCES, ReceiverApp, Settings, open_sources  # noqa: PLC0415
 
-    secrets = read_secrets(options.secret_file)
-    return ReceiverApp(open_inbox(options), secrets, options.max_body_bytes, options.drain_s)
+    url = options.public_url
+    if url is not None and not url.startswith(("https://", "http://")):
+        raise InputError(f"--public-url {url!r} is not an http(s) URL")
+    settings = Settings(
+        url,
+        tuple(origin.lower() for origin in options.cloudevents_origin),
+        tuple(options.websub_topic),
+        options.accept_sha1,
+    )
+    sources = open_sources(secrets_of_sources(options.secret_file, tuple(SOURCES)), settings)
+    log.info("open: %s", ", ".join(source.path for source in sources))
+    return ReceiverApp(open_inbox(options), sources, options.max_body_bytes, options.drain_s)

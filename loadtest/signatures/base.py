@@ -1,15 +1,20 @@
-"""What every signature scheme offers, and the one way it says no."""
+"""What every signature scheme offers, the one way it says no, and the few steps that most share."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from sim.errors import HookbenchError
+from sim.errors import HookbenchError, InputError
 
 Headers = Mapping[bytes, bytes]
 """Request headers with lower-case names, as ASGI delivers them."""
+
+TOLERANCE_S = 300
+"""How far a signed timestamp may be from now: five minutes, as Stripe, Slack and Standard Webhooks advise."""
+
+_MAX_TIMESTAMP_DIGITS = 12  # int() of very many digits is an error of its own
 
 
 class SignatureRefused(HookbenchError):
@@ -41,9 +46,15 @@ class SignatureScheme(Protocol):
         """
 
 
-def keyed_hmac(key: bytes) -> hmac.HMAC:
-    """HMAC-SHA256 with its key in place, to be copied for each message (RFC 2104)."""
-    return hmac.new(key, digestmod="sha256")
+def keyed_hmacs(provider: str, secrets: Sequence[str], algorithm: str = "sha256") -> tuple[hmac.HMAC, ...]:
+    """HMACs with their keys in place, to be copied for each message (RFC 2104); secrets are verbatim UTF-8.
+
+    Raises:
+        InputError: no secret, or an empty one.
+    """
+    if not secrets or not all(secrets):
+        raise InputError(f"{provider} needs at least one secret, and none may be empty")
+    return tuple(hmac.new(secret.encode(), digestmod=algorithm) for secret in secrets)
 
 
 def digest_of(keyed: hmac.HMAC, message: bytes) -> bytes:
@@ -55,3 +66,40 @@ def digest_of(keyed: hmac.HMAC, message: bytes) -> bytes:
     mac = keyed.copy()
     mac.update(message)
     return mac.digest()
+
+
+def required(headers: Headers, name: str) -> bytes:
+    """The value of a header.
+
+    Raises:
+        SignatureRefused: it is missing or empty.
+    """
+    value = headers.get(name.encode())
+    if not value:
+        raise SignatureRefused(f"the {name} header is missing")
+    return value
+
+
+def require_fresh(timestamp: bytes, name: str, now_s: float, tolerance_s: float) -> None:
+    """Insist that `timestamp` is a Unix time in seconds not further than `tolerance_s` from now, either way.
+
+    Raises:
+        SignatureRefused: it is no such time, or too old, or too far ahead.
+    """
+    if not timestamp.isdigit() or len(timestamp) > _MAX_TIMESTAMP_DIGITS:
+        raise SignatureRefused(f"{name} is not a Unix time in seconds")
+    if abs(now_s - int(timestamp)) > tolerance_s:
+        raise SignatureRefused(f"{name} is more than {tolerance_s:g} s from now")
+
+
+def require_one_fits(name: str, given: Sequence[bytes], expected: Sequence[bytes]) -> None:
+    """Insist that one given signature is one of the expected, compared in constant time.
+
+    Raises:
+        SignatureRefused: none is.
+    """
+    for one in expected:
+        for signature in given:
+            if hmac.compare_digest(one, signature):
+                return
+    raise SignatureRefused(f"{name} does not fit what was signed and the secret")

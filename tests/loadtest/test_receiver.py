@@ -264,7 +264,7 @@ def test_bad_input_is_one_line_and_exit_2(receiver: Server, tmp_path: Path) -> N
     port = str(receiver.port)
     assert f"port {port} on 127.0.0.1 is in use" in refused("receiver", "--inbox", inbox, "--port", port)
     assert "HOOKBENCH_WEBHOOK_SECRET" in refused("receiver", "--inbox", inbox, secret="")
-    assert "not whsec_ followed by base64" in refused("receiver", "--inbox", inbox, secret="whsec_%%%")
+    assert "whsec_, whsk_ or whpk_" in refused("receiver", "--inbox", inbox, secret="whsec_%%%")
     assert "sqlite:///PATH" in refused("receiver", "--inbox", "mysql://x")
     assert "cannot be opened" in refused("receiver", "--inbox", "sqlite:////no/such/folder/inbox.db")
     assert "--workers" in refused("receiver", "--inbox", inbox, "--workers", "0")

@@ -55,6 +55,9 @@ class Application:
     async def start(self) -> None:
         """Called once on the event loop, before the first request."""
 
+    def quiesce(self) -> None:
+        """Called once when the process is to end: let no request in progress wait any longer."""
+
     async def stop(self) -> None:
         """Called once after the last request was answered."""
 
@@ -110,6 +113,11 @@ def target_of(scope: Scope) -> bytes:
     path: bytes = scope["raw_path"]
     query: bytes = scope["query_string"]
     return path + b"?" + query if query else path
+
+
+def cut_off(scope: Scope) -> None:
+    """Close a client's connection at once, without waiting until it has taken what it was sent."""
+    scope["extensions"]["hookbench.connection"]["abort"]()
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:

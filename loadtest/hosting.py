@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from loadtest.asgi import Application
 from sim.errors import HookbenchError, InputError
@@ -87,7 +88,7 @@ def serve(app: Application, listener: socket.socket, loop: str, drain_s: float) 
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=_Connection,
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -113,6 +114,14 @@ async def _serve(server: _Server, app: Application, listener: socket.socket, loo
         raise HookbenchError(app.failure)
 
 
+class _Connection(HttpToolsProtocol):
+    """uvicorn's connection, which a handler may cut (`loadtest.asgi.cut_off`)."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {"hookbench.connection": {"abort": self.transport.abort}}
+
+
 class _Server(uvicorn.Server):
     """uvicorn that says when it is ready, and for which a signal is a clean end (exit 0)."""
 
@@ -132,6 +141,10 @@ class _Server(uvicorn.Server):
         }
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.quiesce()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

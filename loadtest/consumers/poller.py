@@ -1,16 +1,18 @@
 """The reference poller: asks at a fixed rate, page by page, and stores before it moves its cursor.
 
 Tick k falls at origin + phase + k·interval, computed and never accumulated. Ticks that fall while a cycle
-is outstanding are skipped; a full page asks for the next at once; a timeout or error abandons the cycle,
-and the cursor stays where it was. Only when the source says that the cursor is gone (410: it was restarted)
-does the poller start over from the beginning; the inbox counts what it knows already as duplicates.
+is outstanding are skipped; a full page, or one behind which there is more, asks for the next at once; a
+timeout or error abandons the cycle, and the cursor stays where it was. After a 429 or 503 the next request is
+on the first tick that its Retry-After allows. Only when the source says that the cursor is gone (410: it was
+restarted) does the poller start over from the beginning; the inbox counts what it knows as duplicates.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+import time
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import aiohttp
@@ -19,6 +21,7 @@ from loadtest.asgi import Application
 from loadtest.contract import MalformedEvent, envelope_of, event_bytes, now_us, parse_json
 from loadtest.http_bytes import exchange_bytes
 from loadtest.inbox import MAX_SUBMISSION, Arrival, Inbox, InboxUnavailable
+from loadtest.provider.retry import retry_after_s
 
 log = logging.getLogger("hookbench.poller")
 
@@ -37,7 +40,8 @@ class Poller:
 
     Attributes:
         counts: requests, empty_responses (a 304 is one too), not_modified, timeouts, errors,
-            skipped_ticks, events, request_bytes and response_bytes (HTTP headers and bodies).
+            rejected (429), skipped_ticks, events, missed_events (the source says that it has forgotten
+            them), request_bytes and response_bytes (HTTP headers and bodies).
     """
 
     def __init__(
@@ -63,10 +67,11 @@ class Poller:
         self._origin_us = origin_us
         self._cursor: str | None = None
         self._etag: str | None = None
+        self._not_before_us = 0
         self.counts = dict.fromkeys(
             (
-                "requests", "empty_responses", "not_modified", "timeouts", "errors",
-                "skipped_ticks", "events", "request_bytes", "response_bytes",
+                "requests", "empty_responses", "not_modified", "timeouts", "errors", "rejected",
+                "skipped_ticks", "events", "missed_events", "request_bytes", "response_bytes",
             ),
             0,
         )  # fmt: skip
@@ -84,13 +89,13 @@ class Poller:
             while True:
                 await sleep_until(first_us + tick * self._interval_us)
                 await self._cycle(session)
-                following = next_tick(now_us(), first_us, self._interval_us, tick)
+                following = next_tick(max(now_us(), self._not_before_us), first_us, self._interval_us, tick)
                 self.counts["skipped_ticks"] += following - tick - 1
                 tick = following
 
     async def _cycle(self, session: aiohttp.ClientSession) -> None:
         try:
-            while await self._request(session) >= self._page_size:
+            while await self._request(session):
                 pass
         except TimeoutError:
             self.counts["timeouts"] += 1
@@ -98,8 +103,8 @@ class Poller:
             self.counts["errors"] += 1
             log.warning("a poll of %s failed: %s", self._source, error or type(error).__name__)
 
-    async def _request(self, session: aiohttp.ClientSession) -> int:
-        """One request, stored; returns the number of events it carried."""
+    async def _request(self, session: aiohttp.ClientSession) -> bool:
+        """One request, stored; returns whether to ask for the next page at once."""
         after = "" if self._cursor is None else f"after={quote(self._cursor)}&"
         headers = {"if-none-match": self._etag} if self._conditional and self._etag is not None else {}
         self.counts["requests"] += 1
@@ -117,23 +122,31 @@ class Poller:
         if response.status == 304:
             self.counts["not_modified"] += 1
             self.counts["empty_responses"] += 1
-            return 0
+            return False
+        if response.status in (429, 503):
+            asked_s = retry_after_s(response.headers.get("retry-after"), time.time())
+            self._not_before_us = received_us + round(asked_s * 1e6)
+        if response.status == 429:
+            self.counts["rejected"] += 1
+            return False
         if response.status == 410 and self._cursor is not None:
             self._cursor = self._etag = None
             raise MalformedEvent(f"the source has lost the cursor; starting over: {body[:200]!r}")
         if response.status != 200:
             raise MalformedEvent(f"the source answered {response.status}: {body[:200]!r}")
-        cursor, arrivals = parse_page(body, received_us)
+        cursor, arrivals, more, missed = parse_page(body, received_us)
+        self.counts["missed_events"] += missed
         self.counts["events"] += len(arrivals)
         for start in range(0, len(arrivals), MAX_SUBMISSION):  # a source may send more than was asked for
             await self._inbox.submit(arrivals[start : start + MAX_SUBMISSION], bounded=False)
         if not arrivals:
             self.counts["empty_responses"] += 1
-        if cursor != self._cursor:
+        moved = cursor != self._cursor
+        if moved:
             await self._inbox.save_cursor(self._source, cursor)
             self._cursor = cursor
         self._etag = response.headers.get("etag")
-        return len(arrivals)
+        return len(arrivals) >= self._page_size or (more and moved)
 
 
 class PollerApp(Application):
@@ -190,16 +203,26 @@ async def sleep_until(instant_us: float) -> None:
         await asyncio.sleep(max(left_s, 0.001))
 
 
-def parse_page(body: bytes, received_us: int) -> tuple[str, list[Arrival]]:
-    """The cursor and events of one answer.
+class Page(NamedTuple):
+    """One answer: the cursor behind it, its events, whether there are more, how many are forgotten."""
+
+    cursor: str
+    arrivals: list[Arrival]
+    more: bool
+    missed: int
+
+
+def parse_page(body: bytes, received_us: int) -> Page:
+    """Read one answer; a source that says nothing of ``more`` or ``missed`` has none.
 
     Raises:
         MalformedEvent: it is not a page, or one of its events is malformed.
     """
-    page = parse_json(body)
-    match page:
-        case {"events": list(events), "cursor": str(cursor)}:
-            return cursor, [
+    match parse_json(body):
+        case {"events": list(events), "cursor": str(cursor), **rest}:
+            arrivals = [
                 Arrival(envelope_of(event), event_bytes(event), "poll", received_us) for event in events
             ]
+            missed = rest.get("missed")
+            return Page(cursor, arrivals, rest.get("more") is True, missed if type(missed) is int else 0)
     raise MalformedEvent('the answer is not {"events": [...], "cursor": "..."}')

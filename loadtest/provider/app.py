@@ -11,9 +11,10 @@ from typing import Any
 from loadtest.asgi import Application
 from loadtest.contract import now_us
 from loadtest.openapi import PROVIDER, published
+from loadtest.provider.api_policy import ApiLimits, ApiPolicy
 from loadtest.provider.dispatcher import WebhookPolicy, ledger_rows
 from loadtest.provider.events_api import EventsApi
-from loadtest.provider.feed import Feed
+from loadtest.provider.feed import Published
 from loadtest.provider.subscriptions_api import SubscriptionsApi
 
 log = logging.getLogger("hookbench.provider")
@@ -31,7 +32,8 @@ class ProviderApp(Application):
         policy: timeout, retries and in-flight limit of every endpoint.
         secrets: ``whsec_`` secrets that sign; several while one rotates.
         subscribe: URLs subscribed from the start.
-        page_limit: the largest page the events API serves.
+        api: the events API's rate limit, lag and retention.
+        limits: what the events API takes on at most.
         ledger: where to write the ledger (CSV) when stopping, or None.
         drain_s: how long deliveries may go on after the last request.
 
@@ -47,22 +49,27 @@ class ProviderApp(Application):
         secrets: Sequence[str],
         *,
         subscribe: Sequence[str] = (),
-        page_limit: int = 1000,
+        api: ApiPolicy | None = None,
+        limits: ApiLimits | None = None,
         ledger: Path | None = None,
         drain_s: float = 10.0,
     ) -> None:
         super().__init__()
-        self._feed = Feed(page_limit)
         self._ledger = ledger
+        self._published: list[Published] = []  # for the ledger, when there is one
         self._drain_s = drain_s
         self._subscriptions = SubscriptionsApi(policy, secrets, subscribe)
-        self._events = EventsApi(self._feed, self._subscriptions.deliver)
+        self._events = EventsApi(self._deliver, api or ApiPolicy(), limits or ApiLimits())
         self.routes |= self._events.routes | self._subscriptions.routes
         self.routes |= published(PROVIDER, self.routes)
 
     async def start(self) -> None:
         """Open the initial subscriptions."""
         await self._subscriptions.start()
+
+    def quiesce(self) -> None:
+        """Answer the held requests and end the streams."""
+        self._events.close()
 
     async def stop(self) -> None:
         """Deliver what can be delivered within `drain_s`, then write the ledger."""
@@ -73,10 +80,15 @@ class ProviderApp(Application):
             with self._ledger.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, LEDGER_COLUMNS)
                 writer.writeheader()
-                writer.writerows(ledger_rows(self._feed.events, self._subscriptions.endpoints))
+                writer.writerows(ledger_rows(self._published, self._subscriptions.endpoints))
 
     def status(self) -> dict[str, Any]:
         """Counts of this process: of the feed, of its readers, of the dispatchers."""
-        counts = dict(self._events.counts)
+        counts = self._events.status()
         counts["bad_requests"] += self._subscriptions.bad_requests
-        return {"published": len(self._feed), **counts, **self._subscriptions.status()}
+        return {**counts, **self._subscriptions.status()}
+
+    def _deliver(self, published: Published) -> None:
+        if self._ledger is not None:  # which tells of events that the feed has forgotten, too
+            self._published.append(published._replace(payload=b""))
+        self._subscriptions.deliver(published)

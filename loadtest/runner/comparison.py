@@ -46,8 +46,9 @@ def race_records(
         for entry in provider_rows:
             index = int(entry["index"])
             first[index], attempts[index] = int(entry["first_attempt_us"]), int(entry["attempts"])
-            if entry["outcome"] == "failed":
-                status[index] = Status.LOST
+    for entry in provider_rows:
+        if entry["outcome"] == "failed":
+            status[int(entry["index"])] = Status.LOST
     status[when != MISSING_US] = Status.DELIVERED
     return measured_records(
         created_us=intended_us,
@@ -59,6 +60,22 @@ def race_records(
         status=status,
         origin_us=origin_us,
     )
+
+
+def with_missed(
+    provider_rows: Sequence[Mapping[str, str]], rows: Sequence[LedgerRow], missed: int
+) -> list[dict[str, str]]:
+    """The provider's ledger, with the outcome "failed" for what it had forgotten before the poller came.
+
+    One poller that reads in order misses the oldest of what it has not seen.
+    """
+    seen = {row.event_index for row in rows}
+    marked = []
+    for entry in provider_rows:
+        lost = missed > 0 and int(entry["index"]) not in seen
+        missed -= lost
+        marked.append({**entry, "outcome": "failed"} if lost else dict(entry))
+    return marked
 
 
 def window_counters(arm: str, in_window: Mapping[str, Mapping[str, Any]]) -> Counters:
@@ -75,7 +92,7 @@ def window_counters(arm: str, in_window: Mapping[str, Mapping[str, Any]]) -> Cou
         counters.request_bytes = provider.get("request_bytes")
         counters.response_bytes = provider.get("response_bytes")
         return counters
-    for name in ("requests", "empty_responses", "not_modified", "timeouts", "errors"):
+    for name in ("requests", "empty_responses", "not_modified", "timeouts", "errors", "rejected"):
         setattr(counters, name, consumer[name])
     counters.request_bytes, counters.response_bytes = consumer["request_bytes"], consumer["response_bytes"]
     return counters

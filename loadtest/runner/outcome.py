@@ -91,8 +91,8 @@ def count_race(samples: Samples, rows: Sequence[LedgerRow], outcomes: Mapping[in
     Args:
         samples: the publications.
         rows: the inbox.
-        outcomes: by event index, what the provider's ledger says became of its delivery; empty in the
-            polling arm, where every published event must have been fetched.
+        outcomes: by event index, what the provider's ledger says became of its delivery; in the
+            polling arm "failed" is what the provider forgot before it was fetched.
     """
     ledger = count(samples, rows)
     when, _ = visible_us(rows, samples.index.size)

@@ -24,6 +24,7 @@ from loadtest.runner.comparison import (
     race_records,
     read_provider_ledger,
     window_counters,
+    with_missed,
 )
 from loadtest.runner.figures_of_merit import generator_metrics, judged_record_metrics
 from loadtest.runner.folder import save
@@ -37,6 +38,7 @@ from loadtest.runner.session import (
     Session,
     Settings,
     WindowCounts,
+    api_policy,
     body_limit,
     disturb,
     drain,
@@ -159,7 +161,7 @@ def _race_arm(
     limit_s = drain_limit_s(scenario, settings.seed, offsets.size)
     service = write_service_times(scenario, settings.seed, offsets.size, context.folder / "service.f64")
     inbox, ledger_path = context.folder / "inbox.db", context.folder / "ledger.csv"
-    provider_flags = ["--ledger", str(ledger_path)]
+    provider_flags = ["--ledger", str(ledger_path), *api_policy(scenario, context.folder / "api.json")]
     servers: dict[str, tuple[Child, int]] = {}
     with context.progress.stage(f"{label}: starting the servers"):
         if arm == "webhook":
@@ -230,6 +232,8 @@ def _race_arm(
     for child in (consumer, provider) if arm == "polling" else (provider, consumer):
         child.stop(limit_s + 10.0)
     rows, provider_rows = read_ledger(inbox), read_provider_ledger(ledger_path, provider)
+    missed = statuses.get("receiver", {}).get("missed_events", 0)
+    provider_rows = with_missed(provider_rows, rows, missed)
     end_us = last_visible_us(rows, origin_us + round(scenario.run.duration_s * 1e6))
     records = race_records(arm, samples.intended_us, rows, provider_rows, origin_us)
     counters = window_counters(arm, in_window)
@@ -238,7 +242,7 @@ def _race_arm(
     windowed = samples.due_from(origin_us + warmup_us)
     published_window = generator_metrics(windowed, origin_us + warmup_us, scenario.run.duration_s - warmup_s)
     metrics |= {name: published_window[name] for name in ("lag_p50_s", "lag_p99_s", "achieved_rate_per_s")}
-    outcomes = {int(row["index"]): row["outcome"] for row in provider_rows} if arm == "webhook" else {}
+    outcomes = {int(row["index"]): row["outcome"] for row in provider_rows}
     ledger = count_race(samples, rows, outcomes)
     return finish(
         context,
@@ -308,4 +312,5 @@ def _drained(provider: Child, consumer: Child, published: int) -> bool:
         return False
     if at_provider["waiting"] or at_provider["in_flight"] or at_provider["backing_off"]:
         return False
-    return int(at_consumer["visible"]) + int(at_provider["failed"]) >= published
+    given_up = int(at_provider["failed"]) + int(at_consumer.get("missed_events", 0))
+    return int(at_consumer["visible"]) + given_up >= published

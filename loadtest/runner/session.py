@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -136,16 +137,25 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
         told.append("connections are kept alive, and their set-up is that of loopback")
     if scenario.network.request_loss or scenario.network.response_loss:
         told.append("network losses are not enacted")
-    if (
-        scenario.provider_api.rate_limit
-        or scenario.provider_api.retention
-        or scenario.provider_api.feed_lag_s
-    ):
-        told.append("provider_api's rate limit, retention and feed lag are not enacted")
+    if scenario.provider_api.rate_limit:
+        told.append(
+            "windows of the rate limit begin with the machine's clock; Retry-After is in whole seconds"
+        )
     told.append("provider_api.service is what the real provider takes")
     if scenario.polling.jitter_s:
         told.append("polling.jitter_s is not enacted")
     return told
+
+
+def api_policy(scenario: Scenario, path: Path) -> tuple[str, str]:
+    """The provider's flag that makes its events API limit, lag and forget as the scenario's does."""
+    table = scenario.provider_api.model_dump(
+        mode="json", include={"rate_limit", "feed_lag_s", "retention"}, exclude_none=True
+    )
+    if scenario.workload.content == "last_value":
+        table["retention"] = {"events": 1}  # as the model has it: of a last value only the newest is shown
+    path.write_text(json.dumps(table), encoding="utf-8")
+    return "--api-json", str(path)
 
 
 def body_limit(scenario: Scenario) -> tuple[str, str]:

@@ -191,7 +191,7 @@ def test_no_answer_is_more_than_malformed(body: bytes) -> None:
 
 def test_an_event_keeps_its_bytes_through_a_page() -> None:
     payload = event("p", 7, 900)[1]
-    cursor, arrivals = parse_page(b'{"events":[%b],"cursor":"8","more":false}' % payload, 5)
+    cursor, arrivals, *_ = parse_page(b'{"events":[%b],"cursor":"8","more":false}' % payload, 5)
     assert (cursor, arrivals[0].payload, arrivals[0].via) == ("8", payload, "poll")
 
 

@@ -18,7 +18,8 @@ import pytest
 from loadtest.consumers.poller import parse_page
 from loadtest.contract import envelope_of, now_us
 from loadtest.inbox import read_ledger
-from loadtest.provider.feed import CursorGone, Feed, etag_matches
+from loadtest.provider.feed import CursorGone, Feed
+from loadtest.provider.page import etag_matches
 from loadtest.signatures import SignedRequest
 from tests.loadtest.servers import SIGNER, Server, event, eventually, refused, running
 

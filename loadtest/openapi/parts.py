@@ -49,6 +49,7 @@ ERROR = {
 }
 
 SCHEMAS: dict[str, Any] = {"Event": EVENT, "Error": ERROR}
+"""Of the documents' components."""
 
 RETRY_AFTER = {
     "Retry-After": {
@@ -102,9 +103,14 @@ def answer(
     return response
 
 
-def refusal(description: str, *, headers: Mapping[str, Any] | None = None, **examples: str) -> dict[str, Any]:
-    """A response that says no; `examples` are the error messages by the name of the request's example."""
-    errors = {name: {"error": message} for name, message in examples.items()}
+def refusal(
+    description: str,
+    messages: Mapping[str, str] | None = None,
+    *,
+    headers: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A response that says no; `messages` are the errors by the name of the request's example."""
+    errors = {name: {"error": message} for name, message in (messages or {}).items()}
     return answer(description, ref("Error"), headers=headers, examples=errors)
 
 

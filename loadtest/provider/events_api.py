@@ -146,7 +146,9 @@ class EventsApi:
             if isinstance(document, list):
                 batch = [(envelope_of(item), event_bytes(item)) for item in document]
             else:
-                batch = [(parse_envelope(body), body)]  # strictly: a page that cannot be read stops all pollers
+                batch = [
+                    (parse_envelope(body), body)
+                ]  # strictly: a page that cannot be read stops all pollers
         except MalformedEvent as error:
             await self._bad_request(send, str(error))
             return

@@ -144,8 +144,8 @@ _PAGE: dict[str, Any] = {
         parameter(
             "query",
             "wait",
-            "Seconds to hold a request for which there is nothing new.",
-            {"type": "number", "minimum": 0, "maximum": 60},
+            "Seconds to hold a request for which there is nothing new, at most 60 or what the server allows.",
+            {"type": "string", "pattern": r"^0{0,4}([0-5]?[0-9](\.[0-9]{1,6})?|60(\.0{1,6})?)$"},
         ),
         parameter("header", "If-None-Match", "The ETag of an earlier answer, or `*`.", {"type": "string"}),
     ],
@@ -196,7 +196,11 @@ _STREAM = {
         _AFTER,
         _TYPES,
         parameter(
-            "header", "Last-Event-ID", "The last `id` that came; it counts more than `after`.", _CURSOR
+            "header",
+            "Last-Event-ID",
+            "The last `id` that came; it counts more than `after`.",
+            _CURSOR,
+            of_another_run=_GONE,
         ),
     ],
     "responses": {

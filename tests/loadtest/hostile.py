@@ -13,16 +13,16 @@ import random
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from loadtest.signatures import GitHub
-from tests.loadtest.servers import SECRET, SIGNER, Server
+from loadtest.receiver import SOURCES
+from tests.loadtest.doors import signed
+from tests.loadtest.servers import Server
 
 PATHS = {
-    "receiver": ("/webhooks/standard", "/webhooks/github"),
-    "provider": ("/events", "/subscriptions"),
+    "receiver": tuple(f"/webhooks/{source}" for source in SOURCES),
+    "provider": ("/events", "/events", "/events/stream", "/subscriptions"),
 }
 COMMON_PATHS = ("/health", "/status", "/openapi.json", "/", "/nothing", "//", "/events/", "/webhooks")
 METHODS = (b"GET", b"POST", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"PATCH", b"TRACE", b"CONNECT", b"QUERY")
@@ -75,6 +75,18 @@ BODIES = (
     b'{"id":"\\ud800"}',
     b"\x00" * 100,
     b"payload=%7B%7D",
+    b"mandrill_events=%5B%5D",
+    b"mandrill_events=" + b"%5B" * 3000,
+    b'mandrill_events=[{"event":"open","_id":"1"},{"event":5},5]',
+    b"MessageSid=SM1&MessageStatus=%ff",
+    b"MessageSid=SM1&MessageSid=SM2",
+    b"type=subscribe&fired_at=1&data[id]=%00",
+    b"a=b&" * 2000,
+    b"a" * 5000,
+    b'{"type":"url_verification","challenge":"\\ud800"}',
+    b'{"type":"url_verification","challenge":"' + b"c" * 5000 + b'"}',
+    b'{"type":"event_callback","event_id":"1","event":{"type":"a"}}',
+    b'[{"id":"1","source":"s","type":"t"}]',
     b'{"url":"http://169.254.169.254/"}',
     b'{"url":"http://127.0.0.1:99999/"}',
     b'{"url":"http://[::1/"}',
@@ -117,6 +129,12 @@ SIGNATURE_HEADERS = (
     b"x-forwarded-proto",
     b"x-forwarded-for",
     b"webhook-request-origin",
+    b"webhook-request-rate",
+    b"authorization",
+    b"i-twilio-idempotency-token",
+    b"x-shopify-webhook-id",
+    b"ce-id",
+    b"ce-source",
 )
 HEADER_VALUES = (
     b"",
@@ -146,19 +164,29 @@ HEADER_VALUES = (
     b"gzip",
     b"ping",
     b"http://[::1",
+    b"application/cloudevents-batch+json",
+    b"application/cloudevents+json",
+    b"Bearer",
+    b"Bearer \xff",
+    b"text/*;q=0,*/*;q=,;;,",
+    b"000000000000-1",
     b"a" * 3000,
 )
 
 
 def signed_headers(path: str, body: bytes) -> bytes:
-    """What gets `body` past the door of `path`, where we know how."""
-    headers: dict[str, str] = {}
-    if path == "/webhooks/standard":
-        found = re.search(rb'"id": ?"([ -~]{1,200}?)"', body)
-        headers = SIGNER.sign(found[1].decode() if found else "evt_x", int(time.time()), body)
-    elif path == "/webhooks/github":
-        headers = GitHub([SECRET]).sign(body) | {"x-github-event": "push", "x-github-delivery": "1"}
+    """What gets `body` past the door of `path`, with what else its provider sends; nothing where none is."""
+    headers = {**signed(path, body).headers, **PROVIDER_HEADERS.get(path, {})}
     return b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
+
+
+PROVIDER_HEADERS = {
+    "/webhooks/github": {"x-github-event": "push", "x-github-delivery": "1"},
+    "/webhooks/shopify": {"x-shopify-topic": "orders/create", "x-shopify-webhook-id": "1"},
+    "/webhooks/twilio": {"content-type": "application/x-www-form-urlencoded"},
+    "/webhooks/mandrill": {"content-type": "application/x-www-form-urlencoded"},
+    "/webhooks/cloudevents": {"ce-id": "1", "ce-source": "/s", "ce-type": "t"},
+}
 
 
 def some_path(rng: Random, role: str) -> str:
@@ -228,6 +256,14 @@ def targets(rng: Random, role: str) -> bytes:
             path + b"?limit=-1",
             path + b"?wait=1e9",
             path + b"?wait=nan",
+            path + b"?wait=0.05&type=none",
+            path + b"?type=" + b"&type=".join(b"%d" % n for n in range(60)),
+            path + b"?type=%00",
+            path + b"?hub.mode=subscribe&hub.topic=x&hub.challenge=%0d%0a",
+            path + b"?hub.mode=subscribe&hub.mode=denied",
+            path + b"?secret=%ff",
+            path + b"?bodySHA256=0&bodySHA256=1",
+            path + b"?access_token=" + b"t" * 3000,
             path + b"?%00=%00",
             path + b"?" + b"a" * 20_000,
             path + b" extra",
@@ -236,6 +272,26 @@ def targets(rng: Random, role: str) -> bytes:
         )
     )
     return request(rng.choice(METHODS), target, b"")
+
+
+def greetings(rng: Random, role: str) -> bytes:
+    """Handshakes, right and wrong: the methods and queries that some of the sources answer."""
+    path = some_path(rng, role).encode()
+    query = rng.choice(
+        (
+            b"",
+            b"?hub.mode=subscribe&hub.topic=https://example.com/feed&hub.challenge=c",
+            b"?hub.mode=unsubscribe&hub.topic=other&hub.challenge=" + b"c" * 2000,
+            b"?hub.mode=denied",
+            b"?hub.challenge=<script>",
+            b"?secret=wrong",
+            b"?after=x&type=y",
+        )
+    )
+    origin = rng.choice((b"eventemitter.example.com", b"*", b"\xff", b"a,b", b"%0d%0a", b"x" * 2000))
+    headers = rng.choice((b"", b"webhook-request-origin: " + origin + b"\r\n"))
+    headers += rng.choice((b"", b"webhook-request-rate: " + rng.choice(HEADER_VALUES) + b"\r\n"))
+    return request(rng.choice((b"GET", b"HEAD", b"OPTIONS")), path + query, headers)
 
 
 def lines(rng: Random, role: str) -> bytes:
@@ -402,7 +458,7 @@ def cut_short(rng: Random, role: str) -> bytes:
 
 
 KINDS: tuple[Kind, ...] = (
-    *(bodies, headers, targets, lines, framing, chunks, fields, upgrades),
+    *(bodies, headers, targets, greetings, lines, framing, chunks, fields, upgrades),
     *(mutated, cut_short),
 )
 

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.loadtest import hostile
+from tests.loadtest.doors import receiver_arguments
 from tests.loadtest.hostile import Heard, Talk, Watched, converse, converse_all, post, signed_headers, watched
 from tests.loadtest.servers import event
 
@@ -26,9 +27,8 @@ ROLES = ("receiver", "provider")
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Watched]]:
-    path = tmp_path_factory.mktemp("hostile") / "inbox.db"
     with (
-        watched("receiver", "--inbox", f"sqlite:///{path}") as receiver,
+        watched(*receiver_arguments(tmp_path_factory.mktemp("hostile"))) as receiver,
         watched("provider", "--drain-s", "0") as provider,
     ):
         yield {"receiver": receiver, "provider": provider}

@@ -177,7 +177,7 @@ def envelope_of(document: object) -> Envelope:
     for field in ("index", "created_us"):
         value = document[field]
         if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
-            raise MalformedEvent(f"{field} must be an integer from 0 to 2^63 - 1, got {value!r:.80}")
+            raise MalformedEvent(f"{field} must be an integer from 0 to 2^63 - 1, got {shown(value)}")
     return identity
 
 
@@ -191,8 +191,16 @@ def require_name(field: str, value: object) -> str:
     if type(value) is str and 0 < len(value) <= _MAX_NAME_CHARS and value.isascii() and value.isprintable():
         return value
     raise MalformedEvent(
-        f"{field} must be 1 to {_MAX_NAME_CHARS} printable ASCII characters, got {value!r:.80}"
+        f"{field} must be 1 to {_MAX_NAME_CHARS} printable ASCII characters, got {shown(value)}"
     )
+
+
+def shown(value: object) -> str:
+    """A parsed value as an error message shows it: its beginning, or of a list or an object only the kind.
+
+    Those may be nested so deeply that to write them out fails.
+    """
+    return type(value).__name__ if isinstance(value, list | dict) else f"{value!r:.80}"
 
 
 def loopback_url(url: str, purpose: str) -> str:

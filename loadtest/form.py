@@ -5,22 +5,31 @@ Strict means: what two parsers might read differently is refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
 from loadtest.contract import MalformedEvent
 
+Fields = list[tuple[str, str]]
+"""Names and values, decoded, in their order; a name may occur several times."""
+
 MAX_FIELDS = 1000
 
+_LONE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
-def parse_form(body: bytes) -> list[tuple[str, str]]:
+
+def parse_form(body: bytes) -> Fields:
     """The names and values of a form, in the order in which they stand.
 
     Raises:
-        MalformedEvent: not ASCII, percent escapes that are not UTF-8, a field without ``=``, too many fields.
+        MalformedEvent: not ASCII, a percent sign that escapes nothing, text that is not UTF-8, a field
+            without ``=``, too many fields.
     """
     if not body:
         return []
+    if _LONE_PERCENT.search(body):
+        raise MalformedEvent("the form has a % that two hexadecimal digits do not follow")
     try:
         return parse_qsl(
             body.decode("ascii"),
@@ -35,7 +44,7 @@ def parse_form(body: bytes) -> list[tuple[str, str]]:
         raise MalformedEvent(f"not a form of name=value pairs, at most {MAX_FIELDS} of them") from None
 
 
-def query_of(target: bytes) -> list[tuple[str, str]]:
+def query_of(target: bytes) -> Fields:
     """The names and values in a request target's query.
 
     Raises:
@@ -44,7 +53,7 @@ def query_of(target: bytes) -> list[tuple[str, str]]:
     return parse_form(target.partition(b"?")[2])
 
 
-def one(fields: list[tuple[str, str]], name: str) -> str | None:
+def one(fields: Fields, name: str) -> str | None:
     """The value of a field that may occur once, or None.
 
     Raises:

@@ -5,10 +5,11 @@ answer to a POST                       when
 =====================================  =========================================================
 204                                    stored durably (now, or earlier: a duplicate), or a ping
 200                                    the provider wants to read something, as Slack its challenge
-400                                    verified, but no event
+400                                    verified, but no event; or a header of ours stands there twice
 401                                    the signature is missing, malformed, stale or wrong
 404, 405                               no such source, or none with a secret; not its method
 413                                    the body is larger than `max_body_bytes`
+415                                    verified, but in a format this receiver cannot read
 503 and Retry-After                    `queue_limit` events wait, or storage failed
 =====================================  =========================================================
 """
@@ -36,13 +37,19 @@ from loadtest.asgi import (
 from loadtest.contract import MalformedEvent, now_us
 from loadtest.inbox import Arrival, Inbox, InboxFull, InboxUnavailable
 from loadtest.openapi import RECEIVER, published
+from loadtest.receiver.identities import UnknownFormat
 from loadtest.receiver.sources import Source
-from loadtest.signatures import SignatureRefused, SignedRequest
+from loadtest.signatures import Headers, SignatureRefused, SignedRequest
 
 log = logging.getLogger("hookbench.receiver")
 
 _RETRY_AFTER = (b"retry-after", b"1")
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
+_SINGLE = (
+    *(b"webhook-", b"svix-", b"x-github-", b"x-hub-", b"stripe-", b"x-slack-", b"x-shopify-", b"x-twilio-"),
+    *(b"i-twilio-", b"x-mandrill-", b"ce-", b"authorization", b"content-type"),
+)
+"""How the headers begin that say who sends what: two readers could understand a repeated one differently."""
 
 
 class ReceiverApp(Application):
@@ -92,23 +99,24 @@ class ReceiverApp(Application):
         async def post(scope: Scope, receive: Receive, send: Send) -> None:
             self.requests += 1
             try:
-                headers = dict(scope["headers"])
+                headers = headers_of(scope)
                 body = await read_body(headers, receive, self._max_body_bytes)
                 received_us = now_us()
                 request = SignedRequest(headers, body, target_of(scope))
                 scheme.verify(request, time.time())
                 events = events_of(request)
                 if events:
-                    await self._inbox.submit(
-                        [Arrival(event, kept, "webhook", received_us, name) for event, kept in events]
-                    )
+                    arrivals = [Arrival(event, kept, "webhook", received_us, name) for event, kept in events]
+                    # A batch that no queue would hold is taken when nothing waits, else it could never come.
+                    bounded = len(arrivals) == 1 or self._inbox.waiting > 0
+                    await self._inbox.submit(arrivals, bounded=bounded)
                 answer = answer_to(request) if answer_to is not None else None
             except SignatureRefused as error:
                 self.refused["signature"] += 1
                 await reply_error(send, 401, str(error))
             except MalformedEvent as error:
                 self.refused["malformed"] += 1
-                await reply_error(send, 400, str(error))
+                await reply_error(send, 415 if isinstance(error, UnknownFormat) else 400, str(error))
             except InboxFull as error:
                 self.refused["full"] += 1
                 await reply_error(send, 503, str(error), _RETRY_AFTER)
@@ -125,3 +133,20 @@ class ReceiverApp(Application):
                     await reply_bytes(send, 200, answer, _TEXT)
 
         return post
+
+
+def headers_of(scope: Scope) -> Headers:
+    """The headers of a request; of a repeated one that does not matter here, the last.
+
+    Raises:
+        MalformedEvent: one of those that say who sends what is repeated.
+    """
+    headers = dict(scope["headers"])
+    if len(headers) < len(scope["headers"]):
+        names = [name for name, _ in scope["headers"] if name.startswith(_SINGLE)]
+        for name in names:
+            if names.count(name) > 1:
+                raise MalformedEvent(
+                    f"the {name.decode('latin-1')} header stands there {names.count(name)} times"
+                )
+    return headers

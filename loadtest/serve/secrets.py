@@ -1,15 +1,18 @@
 """Where servers find their secrets: the environment or a file, never an argument that other users could see.
 
 ``HOOKBENCH_WEBHOOK_SECRET`` holds what signs Standard Webhooks, and opens ``standard`` (those with its
-prefixes) and ``github`` (all); ``HOOKBENCH_<SOURCE>_SECRET``, e.g. ``HOOKBENCH_STRIPE_SECRET``, those of one
-source. Several stand side by side, separated by blanks, while one rotates. A file holds the same as the first
-variable, or, if its name ends in ``.toml``, a list for each source: ``stripe = ["whsec_new", "whsec_old"]``.
+prefixes) and ``github`` (all but ed25519 keys, of which one half is public: anybody could sign with it);
+``HOOKBENCH_<SOURCE>_SECRET``, e.g. ``HOOKBENCH_STRIPE_SECRET``, those of one source. Several stand side by
+side, separated by blanks, while one rotates. A file holds the same as the first variable, or, if its name
+ends in ``.toml``, a list for each source: ``stripe = ["whsec_new", "whsec_old"]``; what it names wins over
+the environment.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Sequence
@@ -21,6 +24,9 @@ from sim.errors import InputError
 log = logging.getLogger("hookbench.secrets")
 
 STANDARD_PREFIXES = ("whsec_", "whsk_", "whpk_")
+ED25519_PREFIXES = ("whsk_", "whpk_")
+
+_VARIABLE = re.compile(r"HOOKBENCH_(\w+)_SECRET")
 
 
 def read_secrets(secret_file: Path | None) -> list[str]:
@@ -46,20 +52,34 @@ def secrets_of_sources(secret_file: Path | None, known: Sequence[str]) -> dict[s
     Raises:
         InputError: the file cannot be read, or is not what it should be.
     """
+    in_file: dict[str, list[str]] = {}
+    general: dict[str, list[str]] = {}
     if secret_file is not None and secret_file.suffix == ".toml":
-        return _read_table(secret_file)
-    secrets = _general(read_secrets(secret_file))
-    if secret_file is None:
-        for name in known:
-            own = os.environ.get(f"HOOKBENCH_{name.upper()}_SECRET", "").split()
-            if own:
-                secrets[name] = own
-    return secrets
+        in_file = _read_table(secret_file)
+    elif secret_file is not None:
+        in_file = _general(read_secrets(secret_file))
+    else:
+        general = _general(read_secrets(None))
+    return general | _own_variables(known) | in_file
+
+
+def _own_variables(known: Sequence[str]) -> dict[str, list[str]]:
+    found = {}
+    for variable, value in os.environ.items():
+        match = _VARIABLE.fullmatch(variable)
+        if match is None or variable == SECRET_VARIABLE or not value.split():
+            continue
+        name = match[1].lower()
+        if name not in known:
+            raise InputError(f"{variable} is of no known source; known: {', '.join(known)}")
+        found[name] = value.split()
+    return found
 
 
 def _general(secrets: list[str]) -> dict[str, list[str]]:
     standard = [secret for secret in secrets if secret.startswith(STANDARD_PREFIXES)]
-    return {name: own for name, own in ((STANDARD, standard), (GITHUB, secrets)) if own}
+    github = [secret for secret in secrets if not secret.startswith(ED25519_PREFIXES)]
+    return {name: own for name, own in ((STANDARD, standard), (GITHUB, github)) if own}
 
 
 def _read_table(path: Path) -> dict[str, list[str]]:

@@ -50,11 +50,23 @@ def keyed_hmacs(provider: str, secrets: Sequence[str], algorithm: str = "sha256"
     """HMACs with their keys in place, to be copied for each message (RFC 2104); secrets are verbatim UTF-8.
 
     Raises:
-        InputError: no secret, or an empty one.
+        InputError: no secret, an empty one, or one that is not text (it is not shown).
+    """
+    return tuple(hmac.new(key, digestmod=algorithm) for key in verbatim(provider, secrets))
+
+
+def verbatim(provider: str, secrets: Sequence[str]) -> tuple[bytes, ...]:
+    """Secrets that are free strings, as UTF-8.
+
+    Raises:
+        InputError: no secret, an empty one, or one that is not text (it is not shown).
     """
     if not secrets or not all(secrets):
         raise InputError(f"{provider} needs at least one secret, and none may be empty")
-    return tuple(hmac.new(secret.encode(), digestmod=algorithm) for secret in secrets)
+    try:
+        return tuple(secret.encode() for secret in secrets)
+    except UnicodeEncodeError:  # the environment hands on bytes that are not UTF-8 as lone surrogates
+        raise InputError(f"a secret of {provider} is not UTF-8 text") from None
 
 
 def digest_of(keyed: hmac.HMAC, message: bytes) -> bytes:

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 from loadtest.contract import MalformedEvent
 from loadtest.form import one, query_of
-from loadtest.signatures.base import SignatureRefused, SignedRequest
-from sim.errors import InputError
+from loadtest.signatures.base import SignatureRefused, SignedRequest, verbatim
 
 PARAMETER = "secret"
 
@@ -25,9 +24,7 @@ class Mailchimp:
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        if not secrets or not all(secrets):
-            raise InputError("Mailchimp needs at least one secret, and none may be empty")
-        self._secrets = tuple(secret.encode() for secret in secrets)
+        self._secrets = verbatim("Mailchimp", secrets)
 
     def verify(self, request: SignedRequest, now_s: float) -> None:
         """See `SignatureScheme.verify`; without a timestamp `now_s` plays no part."""

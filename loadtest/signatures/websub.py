@@ -15,6 +15,7 @@ from loadtest.signatures.base import (
     keyed_hmacs,
     require_one_fits,
     required,
+    verbatim,
 )
 from sim.errors import InputError
 
@@ -35,7 +36,7 @@ class WebSub:
     """
 
     def __init__(self, secrets: Sequence[str], *, accept_sha1: bool = False) -> None:
-        if any(len(secret.encode()) > _MAX_SECRET_BYTES for secret in secrets):
+        if any(len(key) > _MAX_SECRET_BYTES for key in verbatim("WebSub", secrets)):
             raise InputError("a WebSub secret has less than 200 bytes")
         methods = ("sha1", *METHODS) if accept_sha1 else METHODS
         self._keyed = {method.encode(): keyed_hmacs("WebSub", secrets, method) for method in methods}

@@ -138,3 +138,19 @@ def test_other_urls_are_refused_by_name(url: str) -> None:
     with pytest.raises(InputError) as refusal:
         contract.loopback_url(url, "the url")
     assert repr(url) in str(refusal.value)
+
+
+@pytest.mark.parametrize("field", ["id", "type", "index", "created_us"])
+def test_a_deeply_nested_field_is_malformed_however_deep(field: str) -> None:
+    """The parser takes what the writer of the error message could not write out."""
+    for depth in range(900, 1020, 5):
+        values = {
+            "id": '"a"',
+            "type": '"a"',
+            "index": "1",
+            "created_us": "1",
+            field: "[" * depth + "]" * depth,
+        }
+        body = "{" + ",".join(f'"{name}":{value}' for name, value in values.items()) + "}"
+        with pytest.raises(contract.MalformedEvent, match=f"{field} must be|JSON"):
+            contract.parse_envelope(body.encode())

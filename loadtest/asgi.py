@@ -115,9 +115,14 @@ def target_of(scope: Scope) -> bytes:
     return path + b"?" + query if query else path
 
 
-def cut_off(scope: Scope) -> None:
-    """Close a client's connection at once, without waiting until it has taken what it was sent."""
+async def cut_off(scope: Scope, receive: Receive) -> None:
+    """Close a client's connection at once, without waiting until it has taken what it was sent.
+
+    Its request must have been read.
+    """
     scope["extensions"]["hookbench.connection"]["abort"]()
+    while (await receive())["type"] != "http.disconnect":  # else the server would miss the answer's end
+        pass
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:

@@ -195,9 +195,9 @@ class EventsApi:
         page = self._feed.page(question.after, question.limit, question.types)
         extra = self._within_quota(client_of(scope, headers), free=etag_matches(known, page.etag))
         if question.wait_s > 0 and not _has_news(page, known) and not self._held.closed:
+            await read_body(headers, receive, 0)
             if self._held.full:
                 raise self._full("requests are held", self._limits.max_waiting)
-            await read_body(headers, receive, 0)
             held = await self._hold(receive, page, known, question)
             if held is None:
                 return
@@ -214,7 +214,7 @@ class EventsApi:
                 await waiter.rest(0.0 if page.more and not page.payloads else left_us / 1e6)
                 if waiter.gone:
                     return None
-                page = self._feed.page_after(page)
+                page = self._feed.page_now(page)
         return page
 
     async def _answer(
@@ -241,11 +241,11 @@ class EventsApi:
         last_id = headers.get(b"last-event-id", b"").decode("latin-1")
         position = self._feed.position(last_id or question.after)
         extra = self._within_quota(client_of(scope, headers))
+        await read_body(headers, receive, 0)
         if self._open.closed:
             raise Refused(503, "the provider is stopping", _FULL_RETRY_AFTER)
         if self._open.full:
             raise self._full("streams are open", self._limits.max_streams)
-        await read_body(headers, receive, 0)
         await self._streams.serve(scope, receive, send, position, question.types, extra)
 
     def _within_quota(self, client: bytes, *, free: bool = False) -> list[tuple[bytes, bytes]]:

@@ -193,7 +193,7 @@ class Feed:
         return f"{self._instance}-{position}"
 
     def position(self, cursor: str | None) -> int:
-        """The position that a cursor names; for None that of the oldest event retained.
+        """The position that a cursor names; without one it is 0, before the first event of all.
 
         Raises:
             CursorGone: a cursor of another instance.
@@ -201,7 +201,7 @@ class Feed:
         """
         self._advance()
         if cursor is None:
-            return self._oldest
+            return 0
         if (parts := _CURSOR.fullmatch(cursor)) is not None:
             if parts["instance"] != self._instance:
                 raise CursorGone(
@@ -215,7 +215,7 @@ class Feed:
         )
 
     def page(self, after: str | None, limit: str | None, types: Collection[str] = ()) -> Page:
-        """The events after cursor `after` (None: from the first retained), at most `limit` of them.
+        """The events after cursor `after` (None: from the first of all), at most `limit` of them.
 
         Raises:
             CursorGone: a cursor of another instance.
@@ -223,9 +223,13 @@ class Feed:
         """
         return self.page_from(self.position(after), self._size(limit), types)
 
-    def page_after(self, page: Page) -> Page:
-        """What there is behind an empty page, as its reader is to be told it; perhaps the same page."""
-        return self.page_from(page.end, page.size, page.types, page.missed)
+    def page_now(self, page: Page) -> Page:
+        """The answer to the same question now, given the last one; perhaps the same page.
+
+        What was looked through in vain is not looked through again.
+        """
+        position = page.start if page.payloads else page.end
+        return self.page_from(position, page.size, page.types, page.missed)
 
     def page_from(self, position: int, size: int, types: Collection[str] = (), missed: int = 0) -> Page:
         """The page of at most `size` events from a position on; `missed` are forgotten before it."""

@@ -25,7 +25,7 @@ from collections.abc import Collection
 
 from loadtest.asgi import Receive, Scope, Send, cut_off
 from loadtest.provider.feed import Extract, Feed
-from loadtest.provider.waiters import Waiter, WaitingRoom
+from loadtest.provider.waiters import LAST_WORD_S, Waiter, WaitingRoom
 
 PIECE_BYTES = 64 * 1024
 MOST_IN_PIECE = 200
@@ -69,18 +69,18 @@ class EventStreams:
         types: frozenset[str],
         headers: Collection[tuple[bytes, bytes]],
     ) -> None:
-        """Stream the events from a position on; the request has been read, and there is a place."""
+        """Stream from a position on; the request has been read, and there is a place to be taken at once."""
         self.counts["streams_opened"] += 1
-        await send({"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]})
         async with self._room.enter(receive) as reader:
             try:
+                head = {"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *headers]}
+                await reader.send(send, head, self._stall_s)
                 await self._send_on(reader, send, position, types)
+                await reader.send(send, {"type": "http.response.body", "body": b""}, LAST_WORD_S)
+                return
             except TimeoutError:
                 self.counts["streams_stalled"] += not self._room.closed
-                cut_off(scope)
-                return
-        if not reader.gone:
-            await send({"type": "http.response.body", "body": b""})
+        await cut_off(scope, receive)
 
     async def _send_on(self, reader: Waiter, send: Send, position: int, types: frozenset[str]) -> None:
         clock = asyncio.get_running_loop().time

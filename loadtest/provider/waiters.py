@@ -10,7 +10,8 @@ from typing import Any
 from loadtest.asgi import Receive, Send
 
 _LEAST_REST_S = 0.001  # uvloop rounds timers to whole ms: a shorter rest would be none
-_LAST_WORD_S = 1.0  # how long a reader that is not reading may hold up the end
+LAST_WORD_S = 1.0
+"""How long a client that does not read may hold up the end."""
 
 
 class Waiter:
@@ -62,7 +63,7 @@ class Waiter:
         """The room closes: rest no more, and do not wait for long for a client that does not read."""
         self.ring()
         if self._patience is not None:
-            soon = asyncio.get_running_loop().time() + _LAST_WORD_S
+            soon = asyncio.get_running_loop().time() + LAST_WORD_S
             self._patience.reschedule(min(self._patience.when() or soon, soon))
 
     async def watch(self, receive: Receive) -> None:
@@ -98,7 +99,7 @@ class WaitingRoom:
 
     @contextlib.asynccontextmanager
     async def enter(self, receive: Receive) -> AsyncIterator[Waiter]:
-        """Take a place, which must be free, and keep it to the end of the block.
+        """Take a place, which must be free now, and keep it to the end of the block.
 
         The request's body must have been read, for from now on `receive` is asked for the end only.
         """

@@ -38,7 +38,7 @@ from loadtest.runner.session import (
     Session,
     Settings,
     WindowCounts,
-    api_policy,
+    api_flags,
     body_limit,
     disturb,
     drain,
@@ -161,7 +161,8 @@ def _race_arm(
     limit_s = drain_limit_s(scenario, settings.seed, offsets.size)
     service = write_service_times(scenario, settings.seed, offsets.size, context.folder / "service.f64")
     inbox, ledger_path = context.folder / "inbox.db", context.folder / "ledger.csv"
-    provider_flags = ["--ledger", str(ledger_path), *api_policy(scenario, context.folder / "api.json")]
+    provider_flags = ["--ledger", str(ledger_path)]
+    provider_flags += api_flags(scenario, offsets.size, context.folder / "api.json")
     servers: dict[str, tuple[Child, int]] = {}
     with context.progress.stage(f"{label}: starting the servers"):
         if arm == "webhook":

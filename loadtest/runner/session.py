@@ -147,15 +147,20 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
     return told
 
 
-def api_policy(scenario: Scenario, path: Path) -> tuple[str, str]:
-    """The provider's flag that makes its events API limit, lag and forget as the scenario's does."""
+def api_flags(scenario: Scenario, events: int, path: Path) -> list[str]:
+    """The provider's flags that make its events API limit, lag and forget as the scenario's does.
+
+    Its feed has room for all `events` of the run.
+    """
     table = scenario.provider_api.model_dump(
         mode="json", include={"rate_limit", "feed_lag_s", "retention"}, exclude_none=True
     )
     if scenario.workload.content == "last_value":
         table["retention"] = {"events": 1}  # as the model has it: of a last value only the newest is shown
     path.write_text(json.dumps(table), encoding="utf-8")
-    return "--api-json", str(path)
+    needed_mb = events * (scenario.workload.payload_bytes + 1000) // 2**20
+    room = ("--max-events", str(max(1_000_000, events)), "--max-feed-mb", str(max(1024, needed_mb)))
+    return ["--api-json", str(path), *room]
 
 
 def body_limit(scenario: Scenario) -> tuple[str, str]:

@@ -38,7 +38,9 @@ class ClientGone(HookbenchError):
 class Application:
     """Routes by method and path, and lets the server start and stop what is behind it.
 
-    Subclasses fill `routes` and may override `start`, `stop` and `status`.
+    Subclasses fill `routes` and may override `start`, `stop` and `status`. A path of `routes` may hold
+    parameters, each a whole segment, as in ``/subscriptions/{id}/rotate``: a handler finds their values,
+    percent-decoded and never empty, in ``scope["path_params"]``. Exact paths win, then the first that fits.
     """
 
     role = "server"
@@ -76,6 +78,8 @@ class Application:
             await self._lifespan(receive, send)
             return
         methods = self.routes.get(scope["path"])
+        if methods is None or "{" in scope["path"]:  # a client may ask for the pattern itself
+            methods = self._pattern_of(scope)
         if methods is None:
             await reply_error(send, 404, f"there is nothing at {scope['path']}")
             return
@@ -92,6 +96,17 @@ class Application:
         except ClientGone:
             log.info("a client hung up before its request to %s was complete", scope["path"])
 
+    def _pattern_of(self, scope: Scope) -> dict[str, Handler] | None:
+        """The methods of the first path with parameters that fits; their values go into the scope."""
+        segments = scope["path"].split("/")
+        for template, methods in self.routes.items():
+            if "{" in template:
+                parameters = path_parameters(template, segments)
+                if parameters is not None:
+                    scope["path_params"] = parameters
+                    return methods
+        return None
+
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
         await reply_json(send, 200, {"ok": True})
 
@@ -106,6 +121,22 @@ class Application:
         await receive()
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def path_parameters(template: str, segments: list[str]) -> dict[str, str] | None:
+    """The parameters' values where a path, split at its slashes, fits `template`; else None."""
+    parts = template.split("/")
+    if len(parts) != len(segments):
+        return None
+    values = {}
+    for part, segment in zip(parts, segments, strict=True):
+        if part.startswith("{") and part.endswith("}"):
+            if not segment:
+                return None
+            values[part[1:-1]] = segment
+        elif part != segment:
+            return None
+    return values
 
 
 def target_of(scope: Scope) -> bytes:

@@ -1,241 +1,221 @@
-"""Pushing events to endpoints: signed, timed, retried, and never more in flight than allowed.
+"""Pushing events to endpoints: who is subscribed, and whose turn it is to be sent to.
 
-A slot of `max_in_flight` is held from send to response or timeout, never during back-off. Attempts that
-are ready wait in order of (ready time, publication, attempt).
+Every endpoint has a queue and a limit of its own (`loadtest.provider.endpoint`); all share slots
+(`loadtest.provider.turns`) and one client session (`loadtest.provider.sender`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import random
-import time
-from collections.abc import Sequence
+import secrets as random_secrets
+import ssl
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-import aiohttp
-
-from loadtest.contract import loopback_url, now_us
-from loadtest.http_bytes import exchange_bytes
+from loadtest.contract import now_us
+from loadtest.provider.delivery import OUTCOMES, PENDING, Delivery
+from loadtest.provider.endpoint import Endpoint, Memory
 from loadtest.provider.feed import Published
-from loadtest.provider.retry import RetryPolicy, require_number, require_table, retry_after_s, retry_delay_s
-from loadtest.signatures import StandardWebhooks
-from sim.errors import InputError
+from loadtest.provider.ledger import Ledger
+from loadtest.provider.outbound import Outbound
+from loadtest.provider.policy import WebhookPolicy
+from loadtest.provider.sender import Counts, Sender, client_tls
+from loadtest.provider.signing import Signing, own_signing
+from loadtest.provider.turns import Turns
+from sim.errors import HookbenchError, InputError
 
-_TIMER_SLACK_S = 0.0015  # uvloop rounds timers to whole ms; a retry may be late by that, never early
 
-
-DEFAULT_RETRY = RetryPolicy("exponential", max_attempts=6, jitter="full")
+class TooManySubscriptions(HookbenchError):
+    """There is no room for another one; the message states the limit. Servers answer 409."""
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookPolicy:
-    """The scenario's ``webhook`` table.
+class Bounds:
+    """What the dispatcher takes upon itself.
+
+    Args:
+        max_subscriptions: endpoints at a time.
+        max_in_flight: requests at a time, over all endpoints; one is reserved for each subscription that may
+            be made.
+        memory: of each endpoint.
 
     Raises:
-        InputError: an impossible value.
+        InputError: more subscriptions than requests.
     """
 
-    timeout_s: float = 10.0
-    retry: RetryPolicy = DEFAULT_RETRY
-    max_in_flight: int = 100
+    max_subscriptions: int = 100
+    max_in_flight: int = 1000
+    memory: Memory = field(default_factory=Memory)
 
     def __post_init__(self) -> None:
-        require_number("webhook.timeout_s", self.timeout_s, 0)
-        if self.timeout_s == 0:
-            raise InputError("webhook.timeout_s must be above 0")
-        if type(self.max_in_flight) is not int or self.max_in_flight < 1:
+        if self.max_in_flight < self.max_subscriptions:
             raise InputError(
-                f"webhook.max_in_flight must be a whole number from 1, got {self.max_in_flight!r}"
+                f"--max-in-flight must be at least --max-subscriptions = {self.max_subscriptions}, "
+                f"got {self.max_in_flight}"
             )
 
-    @classmethod
-    def from_table(cls, table: object) -> WebhookPolicy:
-        """Read the table as parsed from JSON.
 
-        Raises:
-            InputError: not a table, an unknown key, or a value that is not allowed.
-        """
-        values = dict(require_table("webhook", table, cls))
-        if "retry" in values:
-            values["retry"] = RetryPolicy.from_table(values["retry"])
-        return cls(**values)
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a subscription has that does not say otherwise.
 
-
-@dataclass(slots=True)
-class Delivery:
-    """One event on its way to one endpoint; times in µs, None until they happen."""
-
-    number: int
-    published: Published
-    attempts: int = 0
-    first_attempt_us: int | None = None
-    acknowledged_us: int | None = None
-    outcome: str = "pending"
-    previous_delay_s: float = 0.0
-
-
-class Answer(NamedTuple):
-    """How an attempt ended: "ok", "timeout", "connection" or "status"; and the least delay asked for."""
-
-    kind: str
-    retry_after_s: float = 0.0
-
-
-@dataclass(slots=True)
-class Endpoint:
-    """One subscriber's URL and everything on its way there.
-
-    Attributes:
-        deliveries: every event ever handed over, in order; the ledger.
-        attempts, acknowledged, failed, in_flight, backing_off, timeouts, connection_errors, refusals:
-            counts, `refusals` being answers other than 2xx.
-        request_bytes, response_bytes: of answered attempts, headers and bodies.
+    Args:
+        policy: how it is served.
+        secrets: the provider's own by format, newest first.
     """
 
-    url: str
-    signer: StandardWebhooks
-    policy: WebhookPolicy
-    session: aiohttp.ClientSession
-    deliveries: list[Delivery] = field(default_factory=list)
-    attempts: int = 0
-    acknowledged: int = 0
-    failed: int = 0
-    in_flight: int = 0
-    timeouts: int = 0
-    connection_errors: int = 0
-    refusals: int = 0
-    request_bytes: int = 0
-    response_bytes: int = 0
-    _ready: list[tuple[int, int, int, Delivery]] = field(default_factory=list)
-    _timers: dict[int, asyncio.TimerHandle] = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    policy: WebhookPolicy = field(default_factory=WebhookPolicy)
+    secrets: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self) -> None:
-        loopback_url(self.url, "the subscription's url")
+
+class Dispatcher:
+    """The endpoints, and the sending.
+
+    Args:
+        defaults: of subscriptions.
+        outbound: where requests may go.
+        tls: what https:// endpoints are verified by; None: the system's authorities.
+        bounds: of requests, subscriptions and memory.
+        ledger: is told of every delivery, or None.
+    """
+
+    def __init__(
+        self,
+        defaults: Defaults,
+        outbound: Outbound,
+        tls: ssl.SSLContext | None = None,
+        bounds: Bounds | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.defaults = defaults
+        self.outbound = outbound
+        self._tls = tls
+        self._bounds = bounds or Bounds()
+        self._ledger = ledger
+        self._turns = Turns(self._bounds.max_in_flight - self._bounds.max_subscriptions)
+        self._endpoints: dict[str, Endpoint] = {}
+        self._former = Counts()
+        self._former_outcomes = dict.fromkeys(OUTCOMES, 0)
+        self._closed = False
 
     @property
-    def waiting(self) -> int:
-        """Attempts that are ready but have no slot."""
-        return len(self._ready)
+    def endpoints(self) -> list[Endpoint]:
+        """All there are, in the order in which they were made."""
+        return list(self._endpoints.values())
 
-    @property
-    def backing_off(self) -> int:
-        """Deliveries that wait for their next attempt to become ready."""
-        return len(self._timers)
+    def start(self) -> None:
+        """Open the client session."""
+        self._sender = Sender(self.outbound, self._tls or client_tls(None))
+
+    def find(self, key: str) -> Endpoint | None:
+        """The endpoint of this id."""
+        return self._endpoints.get(key)
+
+    def signing(self, name: str = "standard", secret: str | None = None) -> Signing:
+        """The signatures of a new subscription: by its own secret, or by the provider's.
+
+        Raises:
+            InputError: an unknown format, no secret, or one that is not of the format's form.
+        """
+        if secret is not None:
+            return Signing(name, [secret])
+        return own_signing(name, self.defaults.secrets)
+
+    def subscribe(self, url: str, signing: Signing, policy: WebhookPolicy | None = None) -> Endpoint:
+        """Add an endpoint, whose URL was admitted; it gets what is published from now on.
+
+        Raises:
+            TooManySubscriptions: there is no room.
+        """
+        if len(self._endpoints) >= self._bounds.max_subscriptions:
+            raise TooManySubscriptions(
+                f"there are {len(self._endpoints)} subscriptions, as many as may be; delete one"
+            )
+        key = f"sub_{random_secrets.token_hex(6)}"
+        endpoint = Endpoint(
+            key,
+            url,
+            signing,
+            policy or self.defaults.policy,
+            self._bounds.memory,
+            self._sender,
+            wake=self._wake,
+            freed=self._freed,
+            forgotten=self._forgotten,
+        )
+        self._endpoints[key] = endpoint
+        return endpoint
+
+    async def unsubscribe(self, endpoint: Endpoint) -> int:
+        """Remove an endpoint; returns how many deliveries were on their way, and are dropped and counted."""
+        del self._endpoints[endpoint.key]
+        self._turns.withdraw(endpoint.key)
+        await endpoint.stop()
+        dropped = endpoint.drop_pending("dropped: the subscription was deleted")
+        endpoint.deliveries.forget_all()
+        self._former += endpoint.counts
+        for outcome, count in endpoint.deliveries.counts.items():
+            self._former_outcomes[outcome] += count
+        return dropped
 
     def deliver(self, published: Published) -> None:
-        """Begin to deliver an event."""
-        delivery = Delivery(len(self.deliveries), published)
-        self.deliveries.append(delivery)
-        self._make_ready(delivery)
+        """Begin to deliver an event to every endpoint."""
+        if not self._endpoints and self._ledger is not None:
+            self._ledger.unsubscribed(published)
+        for endpoint in self._endpoints.values():
+            endpoint.deliver(published)
 
-    async def drain(self, until_us: int) -> None:
-        """Wait for what can still be delivered before `until_us`; then drop the rest as pending."""
-        while self._busy(until_us) and now_us() < until_us:  # noqa: ASYNC110 - once, at the very end
+    async def drain(self, until_us: int) -> int:
+        """Deliver what can be delivered before `until_us`; returns how many deliveries are left pending."""
+        endpoints = self.endpoints
+        while any(e.is_busy_until(until_us) for e in endpoints) and now_us() < until_us:  # noqa: ASYNC110 - at the very end
             await asyncio.sleep(0.02)
-        for timer in self._timers.values():
-            timer.cancel()
-        self._ready.clear()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._closed = True
+        for endpoint in endpoints:
+            await endpoint.stop()
+        await self._sender.close()
+        for endpoint in endpoints:
+            endpoint.deliveries.forget_all()
+        return sum(e.deliveries.counts[PENDING] for e in endpoints)
 
-    def _busy(self, until_us: int) -> bool:
-        if self._ready or self.in_flight:
-            return True
-        deadline = asyncio.get_running_loop().time() + (until_us - now_us()) / 1e6
-        return any(timer.when() < deadline for timer in self._timers.values())
+    def status(self) -> dict[str, int | float]:
+        """Counts over all endpoints, former ones included; `waiting` are attempts without a slot."""
+        endpoints = self.endpoints
+        counts = Counts()
+        counts += self._former
+        outcomes = dict(self._former_outcomes)
+        for endpoint in endpoints:
+            counts += endpoint.counts
+            for outcome, count in endpoint.deliveries.counts.items():
+                outcomes[outcome] += count
+        return {
+            "subscriptions": len(endpoints),
+            "disabled": sum(e.standing.is_off(now_us()) for e in endpoints),
+            **outcomes,
+            "waiting": sum(e.waiting for e in endpoints),
+            "in_flight": sum(e.in_flight for e in endpoints),
+            "backing_off": sum(e.backing_off for e in endpoints),
+            **{name: getattr(counts, name) for name in Counts.__slots__},
+            "requests_per_connection": counts.requests_per_connection,
+        }
 
-    def _make_ready(self, delivery: Delivery) -> None:
-        self._timers.pop(delivery.number, None)
-        heapq.heappush(self._ready, (now_us(), delivery.number, delivery.attempts, delivery))
-        self._send_ready()
+    def _wake(self, endpoint: Endpoint) -> None:
+        if endpoint.waiting:
+            self._turns.ask(endpoint.key, endpoint.policy.max_in_flight)
+            self._send()
 
-    def _send_ready(self) -> None:
-        while self._ready and self.in_flight < self.policy.max_in_flight:
-            *_, delivery = heapq.heappop(self._ready)
-            self.in_flight += 1
-            task = asyncio.get_running_loop().create_task(self._attempt(delivery))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _freed(self, endpoint: Endpoint) -> None:
+        self._turns.done(endpoint.key)
+        self._send()
 
-    async def _attempt(self, delivery: Delivery) -> None:
-        self.attempts += 1
-        delivery.attempts += 1
-        if delivery.first_attempt_us is None:
-            delivery.first_attempt_us = now_us()
-        try:
-            answer = await self._post(delivery.published)
-        finally:
-            self.in_flight -= 1
-        if answer.kind == "ok":
-            delivery.acknowledged_us = now_us()
-            delivery.outcome = "acknowledged"
-            self.acknowledged += 1
-        else:
-            self.timeouts += answer.kind == "timeout"
-            self.connection_errors += answer.kind == "connection"
-            self.refusals += answer.kind == "status"
-            self._retry_or_give_up(delivery, answer)
-        self._send_ready()
+    def _send(self) -> None:
+        while not self._closed and (key := self._turns.next()) is not None:
+            endpoint = self._endpoints[key]
+            if not endpoint.send_next():
+                self._turns.done(key)
+            if endpoint.waiting:
+                self._turns.ask(key, endpoint.policy.max_in_flight)
 
-    async def _post(self, published: Published) -> Answer:
-        headers = self.signer.sign(published.event.id, int(time.time()), published.payload)
-        try:
-            async with self.session.post(
-                self.url,
-                data=published.payload,
-                headers={"content-type": "application/json", **headers},
-                allow_redirects=False,
-                # aiohttp would round a timeout above ceil_threshold up to a whole second.
-                timeout=aiohttp.ClientTimeout(total=self.policy.timeout_s, ceil_threshold=float("inf")),
-            ) as response:
-                body = await response.read()
-        except TimeoutError:
-            return Answer("timeout")
-        except (aiohttp.ClientError, OSError):
-            return Answer("connection")
-        request_bytes, response_bytes = exchange_bytes(response, len(published.payload), len(body))
-        self.request_bytes += request_bytes
-        self.response_bytes += response_bytes
-        if 200 <= response.status < 300:
-            return Answer("ok")
-        return Answer("status", retry_after_s(response.headers.get("retry-after"), time.time()))
-
-    def _retry_or_give_up(self, delivery: Delivery, answer: Answer) -> None:
-        retry = self.policy.retry
-        if delivery.attempts < retry.attempts_allowed:
-            previous_s = delivery.previous_delay_s if delivery.attempts > 1 else retry.base_s
-            drawn_s = retry_delay_s(retry, delivery.attempts, previous_s, random.random())
-            delivery.previous_delay_s = drawn_s
-            delay_s = max(drawn_s, answer.retry_after_s)
-            age_s = (now_us() - delivery.published.published_us) / 1e6
-            if retry.max_duration_s is None or age_s + delay_s <= retry.max_duration_s:
-                self._timers[delivery.number] = asyncio.get_running_loop().call_later(
-                    delay_s + _TIMER_SLACK_S, self._make_ready, delivery
-                )
-                return
-        delivery.outcome = "failed"
-        self.failed += 1
-
-
-def ledger_rows(events: Sequence[Published], endpoints: Sequence[Endpoint]) -> list[dict[str, object]]:
-    """One row an event and endpoint; without endpoints one row an event, with outcome "published"."""
-    if not endpoints:
-        return [_row(Delivery(number, event, outcome="published"), "") for number, event in enumerate(events)]
-    return [_row(delivery, endpoint.url) for endpoint in endpoints for delivery in endpoint.deliveries]
-
-
-def _row(delivery: Delivery, url: str) -> dict[str, object]:
-    return {
-        "index": delivery.published.event.index,
-        "event_id": delivery.published.event.id,
-        "published_us": delivery.published.published_us,
-        "first_attempt_us": -1 if delivery.first_attempt_us is None else delivery.first_attempt_us,
-        "attempts": delivery.attempts,
-        "acknowledged_us": -1 if delivery.acknowledged_us is None else delivery.acknowledged_us,
-        "outcome": delivery.outcome,
-        "endpoint": url,
-    }
+    def _forgotten(self, delivery: Delivery, url: str) -> None:
+        if self._ledger is not None:
+            self._ledger.delivery(delivery, url)

@@ -8,7 +8,7 @@ equal d/2 + U(0, d/2); decorrelated min(cap, U(base, 3·previous)).
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from email.utils import parsedate_to_datetime
@@ -51,8 +51,8 @@ class RetryPolicy:
             require_number("retry.gaps_s", gap_s, 0)
         if self.max_duration_s is not None:
             require_number("retry.max_duration_s", self.max_duration_s, 0)
-        if self.max_attempts is not None and (type(self.max_attempts) is not int or self.max_attempts < 1):
-            raise InputError(f"retry.max_attempts must be a whole number from 1, got {self.max_attempts!r}")
+        if self.max_attempts is not None:
+            require_count("retry.max_attempts", self.max_attempts)
         if (self.kind == "schedule") != bool(self.gaps_s):
             raise InputError('retry.gaps_s and kind = "schedule" belong together')
         if self.kind in ("fixed", "linear", "exponential") and self.max_attempts is None:
@@ -151,15 +151,41 @@ def require_table(name: str, table: object, spec: type) -> Mapping[str, Any]:
     return table
 
 
-def require_number(name: str, value: object, least: float) -> None:
-    """Insist on a finite number not below `least`.
+def without_nulls(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table as JSON has it, whose nulls are keys left out."""
+    return {key: value for key, value in table.items() if value is not None}
+
+
+def require_number(name: str, value: object, least: float = 0, *, above: float | None = None) -> None:
+    """Insist on a finite number not below `least`, or, where that is given, above `above`.
 
     Raises:
         InputError: it is anything else.
     """
-    # Compared, not converted: an integer may be too large for a float.
-    if type(value) not in (int, float) or not least <= value <= sys.float_info.max:  # type: ignore[operator]
+    number = _finite(value)
+    if number is None or number < least:
         raise InputError(f"{name} must be a finite number from {least:g}, got {value!r:.80}")
+    if above is not None and number <= above:
+        raise InputError(f"{name} must be above {above:g}, got {value!r:.80}")
+
+
+def require_count(name: str, value: object) -> None:
+    """Insist on a whole number from 1.
+
+    Raises:
+        InputError: it is anything else.
+    """
+    if type(value) is not int or value < 1:
+        raise InputError(f"{name} must be a whole number from 1, got {value!r:.80}")
+
+
+def _finite(value: object) -> float | None:
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    try:
+        return float(value) if type(value) is int else None
+    except OverflowError:  # an integer beyond any float
+        return None
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -91,6 +91,8 @@ def window_counters(arm: str, in_window: Mapping[str, Mapping[str, Any]]) -> Cou
         counters.rejected = consumer.get("rejected_full")
         counters.request_bytes = provider.get("request_bytes")
         counters.response_bytes = provider.get("response_bytes")
+        for name in ("unsent", "dead_letters", "redeliveries", "connections_opened"):
+            setattr(counters, name, provider.get(name))
         return counters
     for name in ("requests", "empty_responses", "not_modified", "timeouts", "errors", "rejected"):
         setattr(counters, name, consumer[name])

@@ -8,7 +8,6 @@ arms and simulation are paired by event index.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +44,8 @@ from loadtest.runner.session import (
     drain_limit_s,
     own_secret,
     session,
+    sole_subscription,
+    subscribe,
     terminable,
     unlike_the_model,
     write_service_times,
@@ -166,9 +167,6 @@ def _race_arm(
     servers: dict[str, tuple[Child, int]] = {}
     with context.progress.stage(f"{label}: starting the servers"):
         if arm == "webhook":
-            policy = context.folder / "webhook.json"
-            told = scenario.webhook.model_dump(mode="json", exclude={"disabling", "redelivery"})
-            policy.write_text(json.dumps(told), encoding="utf-8")
             receiver = context.crew.server(
                 "receiver",
                 *("--inbox", f"sqlite:///{inbox}", "--drain-s", f"{limit_s:.3f}"),
@@ -176,12 +174,7 @@ def _race_arm(
                 *service,
             )
             servers["receiver"] = (receiver, now_us())
-            provider_flags += [
-                "--subscribe",
-                f"{receiver.url}/webhooks/standard",
-                "--webhook-json",
-                str(policy),
-            ]
+            provider_flags += sole_subscription(scenario, offsets.size)
         provider = context.crew.server("provider", *provider_flags)
         servers["provider"] = (provider, now_us())
         for child, _ in servers.values():
@@ -204,6 +197,8 @@ def _race_arm(
                 context, scenario, settings.seed, provider.url, origin_us, inbox, limit_s, service
             )
             servers["receiver"] = (poller, now_us())
+        else:
+            subscribe(provider, f"{servers['receiver'][0].url}/webhooks/standard", scenario, origin_us)
     others = [
         f"the {child.role} was ready only {(ready_us - origin_us) / 1e3:.0f} ms after the run's origin"
         for child, ready_us in servers.values()

@@ -21,7 +21,15 @@ import numpy as np
 
 from loadtest.contract import SECRET_VARIABLE, now_us
 from loadtest.monitor import Monitor
-from loadtest.runner.processes import STOP_SIGNALS, Child, CpuPlan, Crew, ProcessFailed, ServerSilent
+from loadtest.runner.processes import (
+    STOP_SIGNALS,
+    Child,
+    CpuPlan,
+    Crew,
+    ProcessFailed,
+    ServerSilent,
+    get_json,
+)
 from loadtest.runner.progress import Progress
 
 if TYPE_CHECKING:
@@ -128,8 +136,6 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
             told.append(f"{name}.outages are not enacted")
     if scenario.receiver.error_probability or scenario.receiver.signature_tolerance_s:
         told.append("the receiver's own errors and clock are not enacted")
-    if scenario.webhook.disabling or scenario.webhook.redelivery:
-        told.append("no endpoint is disabled and nothing redelivered by hand")
     if scenario.receiver.acknowledge == "after_processing":
         told.append("the real receiver acknowledges on receipt, not after processing")
     told.append("network.one_way is that of loopback")
@@ -168,6 +174,31 @@ def body_limit(scenario: Scenario) -> tuple[str, str]:
     return "--max-body-bytes", str(max(1_000_000, scenario.workload.payload_bytes + 1000))
 
 
+def sole_subscription(scenario: Scenario, events: int) -> list[str]:
+    """The provider's flags under which one endpoint meets no limit but those of the scenario."""
+    # An endpoint leaves half of the shared slots to others, and needs no more than there are events.
+    slots = min(2 * scenario.webhook.max_in_flight, 2 * events, 999_999)
+    return [
+        *("--max-subscriptions", "1", "--max-in-flight", str(1 + slots)),
+        *("--queue-limit", str(max(1, events))),
+    ]
+
+
+def subscribe(provider: Child, url: str, scenario: Scenario, origin_us: int) -> None:
+    """Subscribe a receiver under the scenario's policy, whose dead letters are looked at by the run's clock.
+
+    Raises:
+        ProcessFailed: the provider does not take it.
+    """
+    policy = scenario.webhook.model_dump(mode="json")
+    if policy["redelivery"] is not None:
+        policy["redelivery"]["origin_us"] = origin_us
+    try:
+        get_json(f"{provider.url}/subscriptions", json.dumps({"url": url, "policy": policy}).encode())
+    except (OSError, ValueError) as error:
+        raise ProcessFailed(f"the provider did not take the subscription: {error}") from None
+
+
 def drain(done: Callable[[], bool], limit_s: float) -> list[str]:
     """Wait until the servers say that they are done, or the limit has passed.
 
@@ -185,8 +216,8 @@ def drain(done: Callable[[], bool], limit_s: float) -> list[str]:
     return []
 
 
-PEAKS = frozenset({"queue_max"})
-"""Counts of /status that are peaks, so that the last one stands."""
+PEAKS = frozenset({"queue_max", "requests_per_connection"})
+"""Counts of /status that are peaks or ratios, so that the last one stands."""
 
 
 class WindowCounts:

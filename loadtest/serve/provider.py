@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadtest.serve.options import integer, read_json, seconds, server_options
-from loadtest.serve.secrets import read_secrets
-from sim.errors import InputError
+from loadtest.serve.secrets import secrets_of_sources
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
+    from loadtest.provider import WebhookPolicy
     from loadtest.provider.api_policy import ApiLimits, ApiPolicy
 
 
@@ -20,9 +20,10 @@ def add(roles: argparse._SubParsersAction[Any]) -> None:
     """Add the role to the command line."""
     role = roles.add_parser("provider", help="publish events, serve the events API, send webhooks")
     server_options(role, _build, drain_s=10)
-    role.add_argument("--subscribe", action="append", default=[], metavar="URL")
-    role.add_argument("--webhook-json", type=Path, help="the scenario's webhook table as JSON")
-    role.add_argument("--ledger", type=Path, help="CSV written when the provider stops")
+    _webhook_options(role)
+    role.add_argument(
+        "--ledger", type=Path, help="CSV of every delivery, whole once the provider has stopped"
+    )
     role.add_argument("--secret-file", type=Path)
     _events_options(role)
 
@@ -46,25 +47,54 @@ def _events_options(role: argparse.ArgumentParser) -> None:
     role.add_argument("--stall-s", type=seconds(above=0.0), default=30, help="how long a reader may not read")
 
 
-def _build(options: argparse.Namespace) -> Application:
-    from loadtest.contract import loopback_url  # noqa: PLC0415
-    from loadtest.provider import ProviderApp, WebhookPolicy  # noqa: PLC0415
+def _webhook_options(role: argparse.ArgumentParser) -> None:
+    """Whom webhooks go to, how they are sent, and what is the most."""
+    role.add_argument("--subscribe", action="append", default=[], metavar="URL")
+    policy = role.add_mutually_exclusive_group()
+    policy.add_argument("--webhook-json", type=Path, help="the scenario's webhook table as JSON")
+    policy.add_argument("--provider-preset", metavar="NAME", help="send as this provider does, e.g. svix")
+    role.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST|CIDR",
+        help="where webhooks may go, and nowhere else; this machine only, unless given",
+    )
+    role.add_argument("--tls-ca", type=Path, help="trust these authorities (PEM), not the system's")
+    role.add_argument("--max-subscriptions", type=integer(1, 100_000), default=100)
+    role.add_argument(
+        "--max-in-flight", type=integer(1, 1_000_000), default=1000, help="requests, over all endpoints"
+    )
+    role.add_argument(
+        "--queue-limit", type=integer(1), default=100_000, help="deliveries on their way to an endpoint"
+    )
+    role.add_argument(
+        "--history", type=integer(1), default=10_000, help="remembered of an endpoint's deliveries, each way"
+    )
 
-    policy = WebhookPolicy()
-    if options.webhook_json is not None:
-        policy = WebhookPolicy.from_table(read_json(options.webhook_json))
+
+def _build(options: argparse.Namespace) -> Application:
+    from loadtest.provider import Bounds, Defaults, Dispatcher, Outbound, ProviderApp  # noqa: PLC0415
+    from loadtest.provider.endpoint import Memory  # noqa: PLC0415
+    from loadtest.provider.ledger import Ledger  # noqa: PLC0415
+    from loadtest.provider.sender import client_tls  # noqa: PLC0415
+    from loadtest.provider.signing import FORMATS  # noqa: PLC0415
+
+    outbound = Outbound(options.allow_host)
     for url in options.subscribe:
-        loopback_url(url, "--subscribe")
-    if options.ledger is not None and not options.ledger.parent.is_dir():
-        raise InputError(f"--ledger {options.ledger}: its folder does not exist")
-    secrets = [secret for secret in read_secrets(options.secret_file) if secret.startswith("whsec_")]
+        outbound.admit(url)
+    defaults = Defaults(_policy(options), secrets_of_sources(options.secret_file, tuple(FORMATS)))
+    memory = Memory(options.queue_limit, options.history)
+    bounds = Bounds(options.max_subscriptions, options.max_in_flight, memory)
+    tls = client_tls(options.tls_ca)
+    ledger = None if options.ledger is None else Ledger(options.ledger)
+    dispatcher = Dispatcher(defaults, outbound, tls, bounds, ledger)
     return ProviderApp(
-        policy,
-        secrets,
+        dispatcher,
         subscribe=options.subscribe,
         api=_api_policy(options),
         limits=_api_limits(options),
-        ledger=options.ledger,
+        ledger=ledger,
         drain_s=options.drain_s,
     )
 
@@ -100,3 +130,13 @@ def _api_limits(options: argparse.Namespace) -> ApiLimits:
         max_events=options.max_events,
         max_feed_bytes=options.max_feed_mb * 2**20,
     )
+
+
+def _policy(options: argparse.Namespace) -> WebhookPolicy:
+    from loadtest.provider import WebhookPolicy  # noqa: PLC0415
+
+    if options.provider_preset is not None:
+        return WebhookPolicy.of(options.provider_preset)
+    if options.webhook_json is not None:
+        return WebhookPolicy.from_table(read_json(options.webhook_json))
+    return WebhookPolicy()

@@ -87,15 +87,24 @@ def test_the_scenario_s_own_table_is_understood() -> None:
         {"retry": {"kind": "schedule", "gaps_s": [1, 2.5]}},
         {"retry": {"kind": "exponential", "max_attempts": 4, "jitter": "decorrelated", "max_duration_s": 9}},
         {"retry": {"kind": "fixed", "max_attempts": 4, "jitter": "proportional", "spread": 0.1}},
+        {"disabling": {"consecutive_failures": 3}},
+        {
+            "disabling": {"failing_for_s": 60, "re_enable_after_s": 5},
+            "redelivery": {"every_s": 9, "rounds": 2},
+        },
     ):
         scenario = Webhook.model_validate(table)
-        # What the real provider does not do is left out, and a race says so.
-        told = scenario.model_dump(mode="json", exclude={"disabling", "redelivery"})
-        ours = WebhookPolicy.from_table(told)
+        ours = WebhookPolicy.from_table(scenario.model_dump(mode="json"))
         assert (ours.timeout_s, ours.max_in_flight) == (scenario.timeout_s, scenario.max_in_flight)
         assert ours.retry.attempts_allowed == scenario.retry.attempts_allowed
         for field in ("kind", "base_s", "factor", "cap_s", "gaps_s", "max_duration_s", "jitter", "spread"):
             assert getattr(ours.retry, field) == getattr(scenario.retry, field)
+        for name in ("disabling", "redelivery"):
+            theirs, told = getattr(scenario, name), getattr(ours, name)
+            assert (theirs is None) == (told is None)
+            for field in () if theirs is None else type(theirs).model_fields:
+                assert getattr(told, field) == getattr(theirs, field)
+        assert WebhookPolicy.from_table(ours.table()) == ours
 
 
 @pytest.mark.parametrize(
@@ -117,6 +126,22 @@ def test_the_scenario_s_own_table_is_understood() -> None:
         ({"retry": {"kind": "schedule", "gaps_s": "1,2"}}, "gaps_s"),
         ({"retry": {"kind": "none", "jitter": "some"}}, "'some'"),
         ({"retry": {"kind": "none", "backoff": 1}}, "unknown key 'backoff'"),
+        ({"timeout_s": 10**400}, "timeout_s must be a finite number"),
+        ({"disabling": {}}, "state consecutive_failures"),
+        ({"disabling": {"consecutive_failures": 0}}, "consecutive_failures must be a whole number"),
+        ({"disabling": {"failing_for_s": 0}}, "failing_for_s must be above 0"),
+        ({"disabling": {"failing_share": 1.5}}, "failing_share is at most 1"),
+        ({"disabling": {"failing_share": 0.5, "share_attempts": 0}}, "share_attempts"),
+        ({"disabling": {"failures": 3}}, "unknown key 'failures'"),
+        ({"redelivery": {"rounds": 2}}, "every_s is missing"),
+        ({"redelivery": {"every_s": -1}}, "every_s must be"),
+        ({"redelivery": {"every_s": 1, "rounds": 1.5}}, "rounds must be a whole number"),
+        ({"redelivery": {"every_s": 1, "origin_us": "now"}}, "origin_us"),
+        ({"max_redirects": 3}, "max_redirects must be 0 to 2"),
+        ({"max_redirects": True}, "max_redirects"),
+        ({"retry_after_limit_s": -1}, "retry_after_limit_s"),
+        ({"preset": "svixx"}, "did you mean 'svix'"),
+        ({"preset": 5}, "preset is a provider's name"),
     ],
 )
 def test_a_bad_table_is_refused_by_name(table: object, says: str) -> None:

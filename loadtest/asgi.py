@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from loadtest import logs
 from loadtest.contract import compact_json
 from sim.errors import HookbenchError
 
@@ -38,9 +39,16 @@ class ClientGone(HookbenchError):
 class Application:
     """Routes by method and path, and lets the server start and stop what is behind it.
 
-    Subclasses fill `routes` and may override `start`, `stop` and `status`. A path of `routes` may hold
-    parameters, each a whole segment, as in ``/subscriptions/{id}/rotate``: a handler finds their values,
-    percent-decoded and never empty, in ``scope["path_params"]``. Exact paths win, then the first that fits.
+    Subclasses fill `routes` and may override `start`, `stop`, `drain_begins`, `ready` and `status`. A path
+    of `routes` may hold parameters, each a whole segment, as in ``/subscriptions/{id}/rotate``: a handler
+    finds their values, percent-decoded and never empty, in ``scope["path_params"]``. Exact paths win, then
+    the first that fits.
+
+    Attributes:
+        refused: requests refused, by reason; the server logs what grows.
+        handler_errors: requests that ended in an exception of ours (500).
+        draining: a stop was asked for: what is in progress is answered, nothing new begins.
+        edge_status: counts of the server around the application, set by it.
     """
 
     role = "server"
@@ -49,19 +57,28 @@ class Application:
         self.loop_name = "unknown"
         self.failure: str | None = None
         self.shut_down: Callable[[], None] = lambda: None
+        self.draining = False
+        self.refused: dict[str, int] = {}
+        self.handler_errors = 0
+        self.edge_status: Callable[[], dict[str, Any]] = dict
         self.routes: dict[str, dict[str, Handler]] = {
             "/health": {"GET": self._health},
+            "/ready": {"GET": self._ready},
             "/status": {"GET": self._status},
         }
 
     async def start(self) -> None:
         """Called once on the event loop, before the first request."""
 
-    def quiesce(self) -> None:
-        """Called once when the process is to end: let no request in progress wait any longer."""
-
     async def stop(self) -> None:
         """Called once after the last request was answered."""
+
+    def drain_begins(self) -> None:
+        """Called on the event loop when a stop was asked for: requests that wait by design should end."""
+
+    def ready(self) -> str | None:
+        """Why new requests had better go elsewhere, in a few words; None when they are welcome."""
+        return None
 
     def fail(self, reason: str) -> None:
         """End the process: drain, say `reason` in one line, and exit with an error."""
@@ -94,7 +111,12 @@ class Application:
             # The rest of the body is still coming: it is cheaper to hang up than to read it.
             await reply_error(send, 413, str(error), (b"connection", b"close"))
         except ClientGone:
-            log.info("a client hung up before its request to %s was complete", scope["path"])
+            log.debug("a client hung up before its request was complete")
+        except Exception as error:
+            # The message may quote what the client sent, so it is neither logged nor answered.
+            self.handler_errors += 1
+            logs.event(log, logging.ERROR, "a handler failed", **logs.whereabouts(error))
+            await reply_error(send, 500, "internal error", (b"connection", b"close"))
 
     def _pattern_of(self, scope: Scope) -> dict[str, Handler] | None:
         """The methods of the first path with parameters that fits; their values go into the scope."""
@@ -110,9 +132,17 @@ class Application:
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
         await reply_json(send, 200, {"ok": True})
 
+    async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reason = "draining" if self.draining else self.ready()
+        if reason is None:
+            await reply_json(send, 200, {"ready": True})
+        else:
+            await reply_json(send, 503, {"ready": False, "reason": reason}, (b"retry-after", b"1"))
+
     async def _status(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = {"role": self.role, "pid": os.getpid(), "loop": self.loop_name}
-        await reply_json(send, 200, head | self.status())
+        tail = {"handler_errors": self.handler_errors} | self.edge_status()
+        await reply_json(send, 200, head | self.status() | tail)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -144,16 +174,6 @@ def target_of(scope: Scope) -> bytes:
     path: bytes = scope["raw_path"]
     query: bytes = scope["query_string"]
     return path + b"?" + query if query else path
-
-
-async def cut_off(scope: Scope, receive: Receive) -> None:
-    """Close a client's connection at once, without waiting until it has taken what it was sent.
-
-    Its request must have been read.
-    """
-    scope["extensions"]["hookbench.connection"]["abort"]()
-    while (await receive())["type"] != "http.disconnect":  # else the server would miss the answer's end
-        pass
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
@@ -211,3 +231,13 @@ async def reply_bytes(send: Send, status: int, body: bytes, *headers: tuple[byte
 async def reply_error(send: Send, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
     """Answer ``{"error": message}``."""
     await reply_json(send, status, {"error": message}, *headers)
+
+
+async def cut_off(scope: Scope, receive: Receive) -> None:
+    """Close a client's connection at once, without waiting until it has taken what it was sent.
+
+    Its request must have been read.
+    """
+    scope["extensions"]["hookbench.connection"]["abort"]()
+    while (await receive())["type"] != "http.disconnect":  # else the server would miss the answer's end
+        pass

@@ -61,7 +61,7 @@ class ProviderApp(Application):
         for url, signing in self._initial:
             self._dispatcher.subscribe(url, signing)
 
-    def quiesce(self) -> None:
+    def drain_begins(self) -> None:
         """Answer the held requests and end the streams."""
         self._events.close()
 

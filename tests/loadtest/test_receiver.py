@@ -36,6 +36,7 @@ def test_the_ready_line_and_the_loop(receiver: Server) -> None:
         "port": receiver.port,
         "pid": receiver.process.pid,
         "loop": "uvloop",
+        "scheme": "http",
     }
     assert receiver.status()["loop"] == "uvloop"
     assert receiver.request("GET", "/health").json() == {"ok": True}

@@ -1,0 +1,161 @@
+"""Prometheus metrics of a server: its counters read when they are scraped, in text format 0.0.4.
+
+Nothing is kept here: what a request costs is the integers that /status shows too. Names are
+``hookbench_<role>_<what>_<unit>``, counters end in ``_total`` (Prometheus, "Metric and label naming").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    UnknownMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from loadtest.asgi import Application
+from loadtest.connections import DURATION_BOUNDS_S, Connections
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+COUNTERS = {
+    "accepted": "Events newly stored",
+    "acknowledged": "Deliveries that an endpoint acknowledged",
+    "bad_requests": "Requests that were no good",
+    "busy_s": "Time that service slots were busy",
+    "connection_errors": "Attempts that did not reach their endpoint",
+    "connections_opened": "Connections taken in",
+    "dispatched": "Attempts to deliver",
+    "duplicates": "Copies of events known already",
+    "empty_responses": "Polls without a new event",
+    "errors": "Polls that failed",
+    "events": "Events that polls carried",
+    "failed": "Deliveries given up",
+    "groups": "Commits of the inbox",
+    "handler_errors": "Requests that ended in an exception of the server",
+    "http_requests": "Requests answered by the application",
+    "not_modified": "Polls answered 304",
+    "poll_response_bytes": "Bodies of the events API's pages",
+    "polls": "Requests for a page of events",
+    "published": "Events published",
+    "queue_integral_s": "Waiting events, integrated over time",
+    "recovered": "Events found unprocessed at the start",
+    "refusals": "Attempts that an endpoint refused",
+    "rejected": "Requests refused by the application",
+    "request_bytes": "Requests sent, headers and bodies",
+    "requests": "Requests handled, or sent by a poller",
+    "response_bytes": "Responses received, headers and bodies",
+    "skipped_ticks": "Polls left out because the one before went on",
+    "storage_errors": "Groups that could not be stored",
+    "timeouts": "Requests sent that were not answered in time",
+    "visible": "Events processed",
+    "without_service_time": "Events that no service time was given for",
+}
+GAUGES = {
+    "backing_off": "Deliveries that wait for their next attempt",
+    "body_bytes_held": "Request bodies in memory",
+    "body_bytes_peak": "The most of request bodies in memory so far",
+    "connections_idle": "Open connections that wait for a request",
+    "connections_open": "Open connections",
+    "connections_peak": "The most connections open at once so far",
+    "in_flight": "Attempts under way",
+    "in_service": "Events being processed",
+    "polling": "1 while the poller runs",
+    "queue_max": "The most events that waited so far",
+    "requests_per_connection": "Mean requests of the connections so far",
+    "subscriptions": "Endpoints subscribed",
+    "waiting": "Events or deliveries that wait",
+}
+LABELLED = {
+    "ended": ("connections_refused", "reason", "Connections and requests ended by a limit of the server"),
+}
+_REJECTED = "rejected_"
+
+
+class Exposition(Collector):
+    """The metrics of one application and its listener; the process's and the garbage collector's too."""
+
+    def __init__(self, app: Application, connections: Connections) -> None:
+        self._app = app
+        self._connections = connections
+        self._prefix = f"hookbench_{app.role}"
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def render(self) -> bytes:
+        """All metrics, as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: what there is shows when it is collected."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the counters."""
+        status = self._app.status() | self._connections.status()
+        status["handler_errors"] = self._app.handler_errors
+        refused = CounterMetricFamily(
+            f"{self._prefix}_requests_refused", "Requests refused by the application", labels=["reason"]
+        )
+        for reason, count in self._app.refused.items():
+            refused.add_metric([reason], count)
+        yield refused
+        for key, value in status.items():
+            if isinstance(value, Mapping):
+                yield self._labelled(key, value)
+            elif isinstance(value, int | float) and not key.startswith(_REJECTED):
+                yield self._plain(key, value)
+        ready = not self._app.draining and self._app.ready() is None
+        yield GaugeMetricFamily(f"{self._prefix}_ready", "1 while new requests are welcome", ready)
+        yield self._durations()
+
+    def _plain(self, key: str, value: float) -> Metric:
+        name, value = self._named(key, value)
+        if key in COUNTERS:
+            return CounterMetricFamily(name, COUNTERS[key], value)
+        if key in GAUGES:
+            return GaugeMetricFamily(name, GAUGES[key], value)
+        return UnknownMetricFamily(name, f"{key} of /status", value)
+
+    def _named(self, key: str, value: float) -> tuple[str, float]:
+        """Name and value in base units (Prometheus, "Base units")."""
+        for suffix, per_second in (("_us", 1e6), ("_ms", 1e3), ("_s", 1.0)):
+            if key.endswith(suffix):
+                return f"{self._prefix}_{key.removesuffix(suffix)}_seconds", value / per_second
+        return f"{self._prefix}_{key}", value
+
+    def _labelled(self, key: str, counts: Mapping[str, Any]) -> Metric:
+        if key in LABELLED:
+            name, label, text = LABELLED[key]
+            family: Metric = CounterMetricFamily(f"{self._prefix}_{name}", text, labels=[label])
+        else:
+            family = UnknownMetricFamily(f"{self._prefix}_{key}", f"{key} of /status", labels=["name"])
+        for name, count in counts.items():
+            if isinstance(count, int | float):
+                family.add_metric([name], count)  # type: ignore[attr-defined]
+        return family
+
+    def _durations(self) -> Metric:
+        family = HistogramMetricFamily(
+            f"{self._prefix}_request_duration_seconds",
+            "From the last header to the answer's last byte, by class of status",
+            labels=["status"],
+        )
+        for status_class, counts in enumerate(self._connections.answers):
+            total, buckets = 0, []
+            for bound, count in zip((*map(str, DURATION_BOUNDS_S), "+Inf"), counts, strict=True):
+                total += count
+                buckets.append((bound, total))
+            if total:
+                family.add_metric(
+                    [f"{status_class}xx"], buckets, sum_value=self._connections.answer_s[status_class]
+                )
+        return family

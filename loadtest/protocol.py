@@ -86,7 +86,9 @@ class HttpProtocol(HttpToolsProtocol):
         """The connection is open; with TLS, after its handshake."""
         super().connection_made(transport)
         self._outlet = _Outlet(self, transport)
-        self._extensions = {"hookbench.connection": {"abort": transport.abort}}  # for loadtest.asgi.cut_off
+        self._extensions: dict[str, dict[object, object]] = {
+            "hookbench.connection": {"abort": transport.abort}  # for loadtest.asgi.cut_off
+        }
         self.opening = None
         if self._deaf:  # it was given up meanwhile
             transport.abort()

@@ -51,6 +51,13 @@ ERROR = {
 SCHEMAS: dict[str, Any] = {"Event": EVENT, "Error": ERROR}
 """Of the documents' components."""
 
+ALWAYS = (
+    "Whatever is asked: other paths answer 404, other methods 405 with `Allow`, what is not HTTP 400; a URL "
+    "that is too long 414, headers that are too large 431, a request that comes too slowly 408; 503 with "
+    "`Retry-After` when too many connections are open or too many bytes held."
+)
+"""What no operation says again."""
+
 RETRY_AFTER = {
     "Retry-After": {
         "description": "Seconds to wait before the next attempt (RFC 9110, section 10.2.3).",
@@ -77,6 +84,19 @@ NEW_ORDER = {
 def ref(schema: str) -> dict[str, str]:
     """A reference to one of the document's schemas."""
     return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def table(properties: Mapping[str, Any], *required: str, **more: Any) -> dict[str, Any]:
+    """An object with these properties and no others."""
+    table: dict[str, Any] = {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        **more,
+    }
+    if required:
+        table["required"] = list(required)
+    return table
 
 
 def json_content(schema: Mapping[str, Any], examples: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -140,21 +160,27 @@ def parameter(
 TOO_LARGE = refusal("The body is larger than the server takes; the connection is closed.")
 
 
+_OF_EVERY_SERVER = (
+    *("handler_errors", "connections_opened", "connections_open", "connections_idle", "connections_peak"),
+    *("http_requests", "body_bytes_held", "body_bytes_peak"),
+)
+
+
 def status_schema(*, counts: tuple[str, ...], seconds: tuple[str, ...] = ()) -> dict[str, Any]:
     """The schema of ``/status``: who answers, counts, and times in seconds."""
     properties: dict[str, Any] = {
         "role": {"type": "string"},
         "pid": {"type": "integer"},
         "loop": {"enum": ["uvloop", "asyncio"]},
-        **dict.fromkeys(counts, COUNT),
-        **dict.fromkeys(seconds, SECONDS),
+        **dict.fromkeys((*counts, *_OF_EVERY_SERVER), COUNT),
+        **dict.fromkeys((*seconds, "requests_per_connection"), SECONDS),
+        "ended": {
+            "type": "object",
+            "description": "Connections refused or closed by the server, by reason.",
+            "additionalProperties": COUNT,
+        },
     }
-    return {
-        "type": "object",
-        "required": list(properties),
-        "properties": properties,
-        "additionalProperties": False,
-    }
+    return table(properties, *properties)
 
 
 def common_paths(status: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,8 +190,32 @@ def common_paths(status: Mapping[str, Any]) -> dict[str, Any]:
             "get": {
                 "operationId": "health",
                 "summary": "Whether the process answers",
+                "responses": {"200": answer("It does.", table({"ok": {"const": True}}, "ok"))},
+            }
+        },
+        "/ready": {
+            "get": {
+                "operationId": "ready",
+                "summary": "Whether new requests are welcome",
                 "responses": {
-                    "200": answer("It does.", {"type": "object", "properties": {"ok": {"const": True}}})
+                    "200": answer("They are.", table({"ready": {"const": True}}, "ready")),
+                    "503": answer(
+                        "They had better go elsewhere.",
+                        table({"ready": {"const": False}, "reason": {"type": "string"}}, "ready", "reason"),
+                        headers=RETRY_AFTER,
+                    ),
+                },
+            }
+        },
+        "/metrics": {
+            "get": {
+                "operationId": "metrics",
+                "summary": "The counts as Prometheus reads them",
+                "responses": {
+                    "200": {
+                        "description": "Text format 0.0.4.",
+                        "content": {"text/plain": {"schema": {"type": "string"}}},
+                    }
                 },
             }
         },

@@ -1,24 +1,12 @@
-"""The provider's document: events to publish and to page through, endpoints to push them to."""
+"""The provider's document: events to publish and to read, endpoints to push them to."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from loadtest.openapi.parts import (
-    COUNT,
-    NAME,
-    NEW_ORDER,
-    RETRY_AFTER,
-    SCHEMAS,
-    TOO_LARGE,
-    answer,
-    body,
-    common_paths,
-    parameter,
-    ref,
-    refusal,
-    status_schema,
-)
+from loadtest.openapi import parts, subscriptions
+from loadtest.openapi.events import EVENTS
+from loadtest.openapi.parts import common_paths, status_schema
 
 _STATUS = status_schema(
     counts=(
@@ -26,238 +14,12 @@ _STATUS = status_schema(
         *("bad_requests", "rate_limited", "turned_away", "poll_response_bytes", "waiting_polls"),
         *("polls_hung_up", "streams", "streams_hung_up", "streams_opened", "streams_stalled"),
         *("stream_events", "stream_bytes", "feed_events", "feed_bytes"),
-        *("subscriptions", "dispatched", "acknowledged", "failed", "waiting"),
-        *("in_flight", "backing_off", "timeouts", "connection_errors", "refusals"),
-        *("request_bytes", "response_bytes"),
+        *("subscriptions", "disabled", "pending", "acknowledged", "failed", "waiting", "in_flight"),
+        *("backing_off", "deliveries", "dispatched", "timeouts", "connection_errors", "forbidden"),
+        *("refusals", "unsent", "dead_letters", "redeliveries", "dropped", "redirects"),
+        *("request_bytes", "response_bytes", "connections_reused"),
     ),
 )
-
-_CURSOR = {"type": "string", "pattern": "^[0-9a-f]{12}-[0-9]{1,15}$"}
-_GONE = "0123456789ab-17"
-_NO_CURSOR = "after='yesterday' is not a cursor of this feed; use the 'cursor' of a previous answer"
-_PAGE_HEADERS = {
-    "ETag": {
-        "description": "Of this page; strong.",
-        "required": True,
-        "schema": {"type": "string", "pattern": '^"[0-9a-f]{12}(-[0-9]+){3}-[01](-[0-9a-f]{1,8})?"$'},
-    },
-    "Cache-Control": {"required": True, "schema": {"const": "private, no-cache"}},
-    "Link": {"description": 'The next page (`rel="next"`), when there is one.', "schema": {"type": "string"}},
-}
-_LIMITED = {
-    **RETRY_AFTER,
-    "RateLimit": {"required": True, "schema": {"type": "string"}},
-    "RateLimit-Policy": {"required": True, "schema": {"type": "string"}},
-}
-
-_BASE64 = "(?:[A-Za-z0-9+/]{4})"
-_SECRET = f"^whsec_{_BASE64}{{8,21}}(?:[A-Za-z0-9+/]{{2}}==)?$|^whsec_{_BASE64}{{8,20}}[A-Za-z0-9+/]{{3}}=$"
-_URL = {"type": "string", "description": "http:// and a host of this machine."}
-
-_PUBLISH: dict[str, Any] = {
-    "operationId": "publish",
-    "summary": "Publish one event, or several in order: all or none",
-    "description": "An id that was published before is counted as a duplicate, and is otherwise ignored.",
-    "requestBody": body(
-        {"oneOf": [ref("Event"), {"type": "array", "items": ref("Event")}]},
-        a_new_order=NEW_ORDER,
-        two_orders=[NEW_ORDER, {**NEW_ORDER, "id": "evt_spring_1", "index": 1}],
-        no_event={"id": "evt_spring_0"},
-    ),
-    "responses": {
-        "202": answer(
-            "In the feed, and on the way to every endpoint.",
-            {
-                "type": "object",
-                "required": ["published", "duplicates"],
-                "properties": {"published": COUNT, "duplicates": COUNT},
-                "additionalProperties": False,
-            },
-            examples={
-                "a_new_order": {"published": 1, "duplicates": 0},
-                "two_orders": {"published": 1, "duplicates": 1},
-            },
-        ),
-        "400": refusal("Not an event, or not a list of them.", {"no_event": "the event has no 'type'"}),
-        "413": TOO_LARGE,
-        "503": refusal("The feed is full.", headers=RETRY_AFTER),
-    },
-}
-
-_AFTER = parameter(
-    "query",
-    "after",
-    "The cursor of an earlier answer; without one the feed begins at the oldest event it retains.",
-    _CURSOR,
-    of_another_run=_GONE,
-    no_cursor="yesterday",
-)
-_TYPES = parameter(
-    "query",
-    "type",
-    "Only events of these types.",
-    {"type": "array", "items": NAME, "maxItems": 20},
-)
-_REFUSED = {
-    "400": refusal(
-        "A cursor that this provider never gave out, a value out of its range, or an unknown parameter.",
-        {
-            "no_cursor": _NO_CURSOR,
-            "too_many": "limit='5000' is not a whole number from 1 to 1000",
-        },
-    ),
-    "410": answer(
-        "A cursor of an earlier run of this provider: start over without one, and deduplicate.",
-        {
-            "type": "object",
-            "required": ["error", "code"],
-            "properties": {"error": {"type": "string"}, "code": {"const": "cursor_gone"}},
-            "additionalProperties": False,
-        },
-        examples={
-            "of_another_run": {
-                "error": f"after='{_GONE}' is a cursor of an earlier run of this provider; "
-                "start over without one",
-                "code": "cursor_gone",
-            }
-        },
-    ),
-    "413": TOO_LARGE,
-    "429": refusal("More requests than the rate limit allows.", headers=_LIMITED),
-    "503": refusal("Too many wait already, or the provider stops.", headers=RETRY_AFTER),
-}
-
-_PAGE: dict[str, Any] = {
-    "operationId": "page",
-    "summary": "The events after a cursor, oldest first; at once, or as soon as there are any",
-    "parameters": [
-        _AFTER,
-        parameter(
-            "query",
-            "limit",
-            "At most so many events; the server may have been started with another limit.",
-            {"type": "integer", "minimum": 1, "maximum": 1000},
-            first_page=10,
-            too_many=5000,
-        ),
-        _TYPES,
-        parameter(
-            "query",
-            "wait",
-            "Seconds to hold a request for which there is nothing new, at most 60 or what the server allows.",
-            {"type": "string", "pattern": r"^0{0,4}([0-5]?[0-9](\.[0-9]{1,6})?|60(\.0{1,6})?)$"},
-        ),
-        parameter("header", "If-None-Match", "The ETag of an earlier answer, or `*`.", {"type": "string"}),
-    ],
-    "responses": {
-        "200": answer(
-            "A page; empty when there is nothing new.",
-            {
-                "type": "object",
-                "required": ["events", "cursor", "more"],
-                "properties": {
-                    "events": {"type": "array", "items": ref("Event")},
-                    "cursor": {**_CURSOR, "description": "Opaque; ask for what comes `after` it."},
-                    "more": {"type": "boolean", "description": "Whether the feed goes on by now."},
-                    "missed": {
-                        "type": "integer",
-                        "minimum": 1,
-                        "description": "Events that retention took away before they were asked for.",
-                    },
-                },
-                "additionalProperties": False,
-            },
-            headers=_PAGE_HEADERS,
-        ),
-        "304": answer("The page is the one whose ETag was sent.", headers=_PAGE_HEADERS),
-        **_REFUSED,
-    },
-}
-
-_PAGE_HEAD = {
-    **_PAGE,
-    "operationId": "pageHead",
-    "summary": "The headers of the same page",
-    "parameters": [{k: v for k, v in p.items() if k != "examples"} for p in _PAGE["parameters"]],
-    "responses": {
-        status: {k: v for k, v in response.items() if k != "content"}
-        for status, response in _PAGE["responses"].items()
-    },
-}
-
-_STREAM = {
-    "operationId": "stream",
-    "summary": "The events after a cursor, and those to come, as server-sent events",
-    "description": (
-        "One block an event: `id` the cursor behind it, `event` its type, `data` the envelope. `Accept` must "
-        "allow `text/event-stream`. `event: missed` tells how many events retention took away before."
-    ),
-    "parameters": [
-        _AFTER,
-        _TYPES,
-        parameter(
-            "header",
-            "Last-Event-ID",
-            "The last `id` that came; it counts more than `after`.",
-            _CURSOR,
-            of_another_run=_GONE,
-        ),
-    ],
-    "responses": {
-        "200": {
-            "description": "A stream without end.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        },
-        **{status: {**response} for status, response in _REFUSED.items() if status != "400"},
-        "400": refusal(
-            "A cursor that this provider never gave out, or an unknown parameter.",
-            {"no_cursor": _NO_CURSOR},
-        ),
-        "406": refusal("The client does not accept a stream."),
-    },
-}
-
-_SUBSCRIBE = {
-    "operationId": "subscribe",
-    "summary": "Push what is published from now on to an endpoint",
-    "requestBody": body(
-        {
-            "type": "object",
-            "required": ["url"],
-            "properties": {
-                "url": _URL,
-                "secret": {
-                    "type": "string",
-                    "pattern": _SECRET,
-                    "description": "`whsec_` and base64 of 24 to 64 bytes; else the provider's own sign.",
-                },
-            },
-            "additionalProperties": False,
-        },
-        a_receiver={"url": "http://127.0.0.1:8080/webhooks/standard"},
-        elsewhere={"url": "http://198.51.100.7/hook"},
-    ),
-    "responses": {
-        "201": answer(
-            "The endpoint receives the events that are published after this.",
-            {
-                "type": "object",
-                "required": ["url"],
-                "properties": {"url": _URL},
-                "additionalProperties": False,
-            },
-            examples={"a_receiver": {"url": "http://127.0.0.1:8080/webhooks/standard"}},
-        ),
-        "400": refusal(
-            "Not a subscription, or not to this machine.",
-            {
-                "elsewhere": "the subscription's url 'http://198.51.100.7/hook' is not on this machine: "
-                "use localhost, 127.0.0.0/8 or [::1]"
-            },
-        ),
-        "413": TOO_LARGE,
-    },
-}
 
 PROVIDER: dict[str, Any] = {
     "openapi": "3.1.0",
@@ -265,15 +27,10 @@ PROVIDER: dict[str, Any] = {
         "title": "hookbench provider",
         "version": "1",
         "description": (
-            "Publishes events, lets clients poll them, and pushes them to subscribed endpoints. "
-            "Other paths answer 404, other methods 405 with `Allow`; what is not HTTP, 400."
+            "Publishes events, lets clients poll and stream them, and pushes them to subscribed endpoints. "
+            f"{parts.ALWAYS}"
         ),
     },
-    "paths": {
-        "/events": {"get": _PAGE, "head": _PAGE_HEAD, "post": _PUBLISH},
-        "/events/stream": {"get": _STREAM},
-        "/subscriptions": {"post": _SUBSCRIBE},
-        **common_paths(_STATUS),
-    },
-    "components": {"schemas": SCHEMAS},
+    "paths": {**EVENTS, **subscriptions.SUBSCRIPTIONS, **common_paths(_STATUS)},
+    "components": {"schemas": {**parts.SCHEMAS, **subscriptions.SCHEMAS}},
 }

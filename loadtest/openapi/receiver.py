@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from loadtest.openapi.parts import SCHEMAS, common_paths, status_schema
+from loadtest.openapi import parts
+from loadtest.openapi.parts import common_paths, status_schema
 from loadtest.openapi.webhooks import SECURITY, WEBHOOKS
 
 _STATUS = status_schema(
@@ -26,9 +27,9 @@ RECEIVER: dict[str, Any] = {
         "description": (
             "Takes webhooks: verifies the raw body, stores, only then acknowledges; processes afterwards. "
             "A source without a secret is not served, and then not described either. "
-            "Other paths answer 404, other methods 405 with `Allow`; what is not HTTP, 400."
+            f"{parts.ALWAYS}"
         ),
     },
     "paths": {**WEBHOOKS, **common_paths(_STATUS)},
-    "components": {"schemas": SCHEMAS, "securitySchemes": SECURITY},
+    "components": {"schemas": parts.SCHEMAS, "securitySchemes": SECURITY},
 }

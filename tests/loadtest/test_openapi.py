@@ -21,7 +21,7 @@ from loadtest.contract import MalformedEvent, envelope_of
 from loadtest.inbox import Inbox
 from loadtest.openapi import PROVIDER, RECEIVER, served
 from loadtest.openapi.parts import EVENT
-from loadtest.provider import ProviderApp, WebhookPolicy
+from loadtest.provider import Defaults, Dispatcher, Outbound, ProviderApp
 from loadtest.receiver import SOURCES, ReceiverApp, Settings, open_sources
 from tests.loadtest.doors import PUBLIC_URL, receiver_arguments, signed
 from tests.loadtest.servers import SECRET, Answer, Server, running
@@ -44,7 +44,7 @@ def receiver_app(*sources: str) -> Application:
 
 
 def application(role: str) -> Application:
-    return receiver_app(*SOURCES) if role == "receiver" else ProviderApp(WebhookPolicy(), [SECRET])
+    return receiver_app(*SOURCES) if role == "receiver" else ProviderApp(Dispatcher(Defaults(), Outbound()))
 
 
 @pytest.mark.parametrize("role", DOCUMENTS)

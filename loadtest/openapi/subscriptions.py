@@ -144,8 +144,11 @@ SCHEMAS = {
     "Delivery": DELIVERY,
 }
 
+_NOBODY = "sub_000000000000"
 _ID = parameter("path", "id", "The subscription's.", {"type": "string", "minLength": 1}, required=True)
-_NOWHERE = "sub_000000000000"
+_ID_OF_NOBODY = parameter(
+    "path", "id", "The subscription's.", {"type": "string", "minLength": 1}, required=True, of_nobody=_NOBODY
+)
 
 
 def _refused(malformed: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -153,6 +156,9 @@ def _refused(malformed: Mapping[str, str] | None = None) -> dict[str, Any]:
 
 
 _NONE_SUCH = refusal("There is no such subscription.")
+_NOBODY_THERE = refusal(
+    "There is no such subscription.", {"of_nobody": f"there is no subscription '{_NOBODY}'"}
+)
 _A_POLICY = {"oneOf": [ref("Policy"), {"type": "string", "description": "A preset's name."}]}
 
 _LIST = {
@@ -198,10 +204,10 @@ _SUBSCRIBE = {
 _SHOW = {
     "operationId": "subscription",
     "summary": "One subscription, and how it is served",
-    "parameters": [_ID],
+    "parameters": [_ID_OF_NOBODY],
     "responses": {
         "200": answer("The subscription.", ref("SubscriptionAndPolicy")),
-        "404": _NONE_SUCH,
+        "404": _NOBODY_THERE,
         "413": TOO_LARGE,
     },
 }
@@ -210,11 +216,16 @@ _CHANGE = {
     "summary": "Change where it goes and how it is served; switch it on and off",
     "description": "Switching on forgives what the endpoint was switched off for. All is changed or nothing.",
     "parameters": [_ID],
-    "requestBody": body(table({"url": _URL, "enabled": {"type": "boolean"}, "policy": _A_POLICY})),
+    "requestBody": body(
+        table({"url": _URL, "enabled": {"type": "boolean"}, "policy": _A_POLICY}),
+        a_pause={"enabled": False},
+        another_policy={"policy": {"preset": "stripe", "timeout_s": 5}},
+        no_policy={"policy": {"timeout_s": 0}},
+    ),
     "responses": {
         "200": answer("The subscription now.", ref("SubscriptionAndPolicy")),
         "404": _NONE_SUCH,
-        **_refused(),
+        **_refused({"no_policy": "webhook.timeout_s must be above 0, got 0"}),
     },
 }
 _DELETE = {
@@ -232,12 +243,18 @@ _ROTATE = {
     "summary": "Sign with a new secret, and for a while with the present one as well",
     "parameters": [_ID],
     "requestBody": body(
-        table({"secret": _SECRET, "overlap_s": {"type": "number", "minimum": 0, "maximum": 604800}}, "secret")
+        table(
+            {"secret": _SECRET, "overlap_s": {"type": "number", "minimum": 0, "maximum": 604800}}, "secret"
+        ),
+        a_day={"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "overlap_s": 86400},
+        no_secret={"overlap_s": 86400},
     ),
     "responses": {
         "200": answer("For how long both sign.", table({"overlap_s": SECONDS}, "overlap_s")),
         "404": _NONE_SUCH,
-        **_refused(),
+        **_refused(
+            {"no_secret": 'a rotation is {"secret": new, "overlap_s": seconds}; the secret is missing'}
+        ),
     },
 }
 _REDELIVER = {
@@ -251,7 +268,9 @@ _REDELIVER = {
                     table({"event_id": {"type": "string"}}, "event_id"),
                     table({"since_us": _MICROSECONDS, "until_us": _MICROSECONDS}),
                 ]
-            }
+            },
+            all_failed={},
+            one_event={"event_id": "evt_never_seen"},
         ),
         "required": False,
     },
@@ -260,7 +279,10 @@ _REDELIVER = {
             "How many are on their way again, and for how many there was no room.",
             table({"redelivering": COUNT, "left_out": COUNT}, "redelivering", "left_out"),
         ),
-        "404": refusal("There is no such subscription, or it remembers no such event."),
+        "404": refusal(
+            "There is no such subscription, or it remembers no such event.",
+            {"one_event": "no delivery of the event 'evt_never_seen' is remembered"},
+        ),
         "409": refusal("It is switched off, or that delivery is on its way."),
         **_refused(),
     },

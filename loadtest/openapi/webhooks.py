@@ -21,6 +21,7 @@ from loadtest.openapi.parts import (
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 _UNIX_TIME = {"type": "string", "pattern": "^[0-9]{1,12}$"}
 _TEXT = {"type": "string", "minLength": 1}
+_CHALLENGE = "3eZbrw1aB10FEMAGAZd4FyFQ"
 _NOTHING = {"type": "string", "maxLength": 0}
 
 
@@ -67,6 +68,7 @@ def _webhook(
     parameters: Sequence[Mapping[str, Any]] = (),
     malformed: Mapping[str, str] | None = None,
     answers: Mapping[str, Any] | None = None,
+    stored: str = "204",
 ) -> dict[str, Any]:
     """The POST of one source; `malformed` are the messages of a 400 by the request's example."""
     return {
@@ -78,7 +80,7 @@ def _webhook(
         "requestBody": request,
         "responses": {
             **(answers or {}),
-            "204": _STORED,
+            stored: _STORED,
             "400": refusal("It is signed, but no event.", malformed),
             "401": _UNSIGNED,
             "413": TOO_LARGE,
@@ -92,29 +94,35 @@ def _header(name: str, description: str, schema: Mapping[str, Any] = NAME, **exa
 
 
 _OWN_EVENT = {"if": {"required": list(EVENT["required"])}, "then": ref("Event")}
-_STANDARD_BODY = {
+_SIGNED_BODY = {
     "type": "object",
     "description": "What has the members of an event of ours must be one, and its id the signed id.",
-    "required": ["type"],
     "properties": {"type": NAME},
     **_OWN_EVENT,
 }
 
 
-def _standard(source: str, prefix: str, summary: str) -> dict[str, Any]:
+def _standard(
+    source: str,
+    prefix: str,
+    summary: str,
+    schema: Mapping[str, Any],
+    malformed: Mapping[str, Any],
+    error: str,
+) -> dict[str, Any]:
     return _webhook(
         source,
         summary,
         f"`{prefix}-signature` holds tokens, separated by blanks: `v1,<base64>`, HMAC-SHA256 over "
         f"`{{{prefix}-id}}.{{{prefix}-timestamp}}.{{raw body}}`, or `v1a,<base64>`, ed25519 over the same.",
-        body(_STANDARD_BODY, a_new_order=NEW_ORDER, untyped={"data": "of an order"}),
+        body(schema, a_new_order=NEW_ORDER, no_event=malformed),
         parameters=(
             _header(
                 f"{prefix}-id", "The event's id, the same on every retry.", a_new_order=str(NEW_ORDER["id"])
             ),
             _header(f"{prefix}-timestamp", "This attempt's time, at most 300 s from now.", _UNIX_TIME),
         ),
-        malformed={"untyped": "type must be 1 to 200 printable ASCII characters, got None"},
+        malformed={"no_event": error},
     )
 
 
@@ -153,77 +161,96 @@ _STRIPE = _webhook(
 
 _SLACK = _webhook(
     "slack",
-    "An event of Slack's Events API, or its challenge",
+    "A message of Slack: an event, its challenge, a notice; or, as a form, a command or interaction",
     "`X-Slack-Signature` holds `v0=<hex>`: HMAC-SHA256 over `v0:{X-Slack-Request-Timestamp}:{raw body}`.",
-    body(
-        {
-            "oneOf": [
-                {
+    {
+        "required": True,
+        "content": {
+            JSON: {
+                "schema": {
                     "type": "object",
-                    "required": ["type", "challenge"],
-                    "properties": {"type": {"const": "url_verification"}, "challenge": {"type": "string"}},
+                    "required": ["type"],
+                    "properties": {"type": NAME},
+                    "allOf": [
+                        {
+                            "if": {"properties": {"type": {"const": "url_verification"}}},
+                            "then": {"required": ["challenge"], "properties": {"challenge": NAME}},
+                        },
+                        {
+                            "if": {"properties": {"type": {"const": "event_callback"}}},
+                            "then": {
+                                "required": ["event_id", "event"],
+                                "properties": {
+                                    "event_id": NAME,
+                                    "event": {
+                                        "type": "object",
+                                        "required": ["type"],
+                                        "properties": {"type": NAME},
+                                    },
+                                },
+                            },
+                        },
+                    ],
                 },
-                {
-                    "type": "object",
-                    "required": ["type", "event_id", "event"],
-                    "properties": {
-                        "type": {"const": "event_callback"},
-                        "event_id": NAME,
-                        "event": {"type": "object", "required": ["type"], "properties": {"type": NAME}},
+                "examples": {
+                    "a_mention": {
+                        "value": {
+                            "type": "event_callback",
+                            "event_id": "Ev08MFMKH6",
+                            "event": {"type": "app_mention"},
+                        }
                     },
+                    "a_challenge": {"value": {"type": "url_verification", "challenge": _CHALLENGE}},
+                    "no_event": {"value": {"type": "event_callback", "event_id": "Ev08MFMKH6"}},
                 },
-            ]
+            },
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["command"],
+                    "properties": {"command": {"type": "string"}, "text": {"type": "string"}},
+                },
+                "examples": {"a_command": {"value": {"command": "/weather", "text": "94070"}}},
+            },
         },
-        a_mention={"type": "event_callback", "event_id": "Ev08MFMKH6", "event": {"type": "app_mention"}},
-        a_challenge={"type": "url_verification", "challenge": "3eZbrw1aB10FEMAGAZd4FyFQ"},
-        a_command={"type": "slash_command"},
-    ),
-    parameters=(_header("X-Slack-Request-Timestamp", "At most 300 s from now.", _UNIX_TIME),),
-    malformed={"a_command": "not of Slack's Events API: an event_callback with an event is expected"},
-    answers={
-        "200": _text("The challenge.", {"type": "string"}, a_challenge="3eZbrw1aB10FEMAGAZd4FyFQ"),
     },
+    parameters=(_header("X-Slack-Request-Timestamp", "At most 300 s from now.", _UNIX_TIME),),
+    malformed={"no_event": "an event_callback holds an event, a JSON object"},
+    answers={"200": _text("The challenge.", {"type": "string"}, a_challenge=_CHALLENGE)},
 )
 
 _SHOPIFY = _webhook(
     "shopify",
     "A webhook of Shopify",
-    "`X-Shopify-Hmac-SHA256` holds base64 of HMAC-SHA256 over the raw body.",
-    body({"type": "object"}, an_order={"id": 820982911946154508, "currency": "USD"}, no_object=[]),
+    "`X-Shopify-Hmac-SHA256` holds base64 of HMAC-SHA256 over the raw body, whatever that is.",
+    {"content": {JSON: {"schema": {}, "examples": {"an_order": {"value": {"id": 820982911946154508}}}}}},
     parameters=(
-        _header("X-Shopify-Topic", "What happened.", an_order="orders/create", no_object="orders/create"),
-        _header("X-Shopify-Webhook-Id", "The webhook's id.", an_order="b54557e4-bdd9", no_object="b54557e4"),
+        _header("X-Shopify-Topic", "What happened.", an_order="orders/create"),
+        _header("X-Shopify-Webhook-Id", "Kept on retries.", an_order="b54557e4-bdd9-4b37-8a5f-bf7d70bcd043"),
     ),
-    malformed={"no_object": "an event is a JSON object, not list"},
 )
 
 _TWILIO = _webhook(
     "twilio",
     "A callback of Twilio",
-    "`X-Twilio-Signature` holds base64 of HMAC-SHA1 over the whole URL and the form's sorted parameters. A "
-    "body that is JSON is covered by `bodySHA256` in the query. The id is the idempotency token, which JSON "
-    "needs, or that of the message or call with its status.",
+    "`X-Twilio-Signature` holds base64 of HMAC-SHA1 over the whole URL and the form's sorted parameters; of "
+    "a body that is JSON over the URL, whose `bodySHA256` covers it.",
     {
         "content": {
             FORM: {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        name: {"type": "string"}
-                        for name in ("MessageSid", "CallSid", "SmsSid", "MessageStatus", "CallStatus")
+                        name: {"type": "string"} for name in ("MessageSid", "MessageStatus", "CallSid")
                     },
                 },
                 "examples": {
-                    "a_message": {"value": {"MessageSid": "SM1234567890", "MessageStatus": "delivered"}},
-                    "of_nothing": {"value": {"From": "+14158675310"}},
+                    "a_message": {"value": {"MessageSid": "SM1234567890", "MessageStatus": "delivered"}}
                 },
             },
         },
     },
-    parameters=(
-        parameter("header", "I-Twilio-Idempotency-Token", "The same on every retry.", {"type": "string"}),
-    ),
-    malformed={"of_nothing": "neither an I-Twilio-Idempotency-Token nor the id of a message or call"},
+    parameters=(parameter("header", "I-Twilio-Idempotency-Token", "The same on every retry.", NAME),),
 )
 
 _MAILCHIMP = _webhook(
@@ -252,7 +279,7 @@ _MAILCHIMP = _webhook(
             }
         },
     },
-    malformed={"no_time": "the form has no fired_at"},
+    malformed={"no_time": "the form needs a type and fired_at"},
 )
 
 _MAILCHIMP_GREETING = {
@@ -281,8 +308,8 @@ _MANDRILL = _webhook(
                                 "maxItems": 1000,
                                 "items": {
                                     "type": "object",
-                                    "required": ["event", "_id"],
-                                    "properties": {"event": NAME, "_id": NAME, "ts": {"type": "integer"}},
+                                    "required": ["event"],
+                                    "properties": {"event": NAME, "_id": {"type": "string"}},
                                 },
                             },
                         }
@@ -299,6 +326,7 @@ _MANDRILL = _webhook(
             }
         },
     },
+    stored="200",
 )
 
 _MANDRILL_GREETING = {
@@ -309,8 +337,8 @@ _MANDRILL_GREETING = {
 
 _CLOUD_EVENT = {
     "type": "object",
-    "required": ["id", "source", "type"],
-    "properties": {"id": _TEXT, "source": _TEXT, "type": _TEXT},
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {"specversion": _TEXT, "id": _TEXT, "source": _TEXT, "type": _TEXT},
 }
 _AN_OBJECT = {
     "specversion": "1.0",
@@ -338,7 +366,8 @@ _CLOUDEVENTS = _webhook(
             },
         },
     },
-    malformed={"no_source": "source must be a string that says something, got None"},
+    malformed={"no_source": "a CloudEvent's source is a string that says something, not None"},
+    answers={"415": refusal("No CloudEvent in binary mode, nor in the JSON format, alone or in a batch.")},
 )
 
 _CLOUDEVENTS_GREETING = {
@@ -386,7 +415,6 @@ _WEBSUB = _webhook(
     },
 )
 
-_CHALLENGE = "0b1d7b7a"
 _TOPIC = "https://example.com/feed"
 
 _WEBSUB_GREETING = {
@@ -429,7 +457,16 @@ _WEBSUB_GREETING = {
 }
 
 WEBHOOKS: dict[str, Any] = {
-    "/webhooks/standard": {"post": _standard("standard", "webhook", "An event, as Standard Webhooks signs")},
+    "/webhooks/standard": {
+        "post": _standard(
+            "standard",
+            "webhook",
+            "An event, as Standard Webhooks signs",
+            {**_SIGNED_BODY, "required": ["type"]},
+            {"data": "of an order"},
+            "type must be 1 to 200 printable ASCII characters, got None",
+        )
+    },
     "/webhooks/github": {"post": _GITHUB},
     "/webhooks/stripe": {"post": _STRIPE},
     "/webhooks/slack": {"post": _SLACK},
@@ -437,7 +474,16 @@ WEBHOOKS: dict[str, Any] = {
     "/webhooks/twilio": {"post": _TWILIO},
     "/webhooks/mailchimp": {"get": _MAILCHIMP_GREETING, "post": _MAILCHIMP},
     "/webhooks/mandrill": {"head": _MANDRILL_GREETING, "post": _MANDRILL},
-    "/webhooks/svix": {"post": _standard("svix", "svix", "An event, as Svix signs")},
+    "/webhooks/svix": {
+        "post": _standard(
+            "svix",
+            "svix",
+            "An event, as Svix signs",
+            _SIGNED_BODY,
+            {"type": 5},
+            "type must be 1 to 200 printable ASCII characters, got 5",
+        )
+    },
     "/webhooks/cloudevents": {"options": _CLOUDEVENTS_GREETING, "post": _CLOUDEVENTS},
     "/webhooks/websub": {"get": _WEBSUB_GREETING, "post": _WEBSUB},
 }

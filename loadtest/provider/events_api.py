@@ -146,9 +146,8 @@ class EventsApi:
             if isinstance(document, list):
                 batch = [(envelope_of(item), event_bytes(item)) for item in document]
             else:
-                batch = [
-                    (parse_envelope(body), body)
-                ]  # strictly: a page that cannot be read stops all pollers
+                # Read again, strictly: an event that no page could carry would stop every poller.
+                batch = [(parse_envelope(body), body)]
         except MalformedEvent as error:
             await self._bad_request(send, str(error))
             return

@@ -99,6 +99,16 @@ def _build(options: argparse.Namespace) -> Application:
     )
 
 
+def _policy(options: argparse.Namespace) -> WebhookPolicy:
+    from loadtest.provider import WebhookPolicy  # noqa: PLC0415
+
+    if options.provider_preset is not None:
+        return WebhookPolicy.of(options.provider_preset)
+    if options.webhook_json is not None:
+        return WebhookPolicy.from_table(read_json(options.webhook_json))
+    return WebhookPolicy()
+
+
 def _api_policy(options: argparse.Namespace) -> ApiPolicy:
     """The table of ``--api-json``, and over it what was said option by option."""
     from loadtest.provider.api_policy import ApiPolicy, RateLimit, Retention  # noqa: PLC0415
@@ -130,13 +140,3 @@ def _api_limits(options: argparse.Namespace) -> ApiLimits:
         max_events=options.max_events,
         max_feed_bytes=options.max_feed_mb * 2**20,
     )
-
-
-def _policy(options: argparse.Namespace) -> WebhookPolicy:
-    from loadtest.provider import WebhookPolicy  # noqa: PLC0415
-
-    if options.provider_preset is not None:
-        return WebhookPolicy.of(options.provider_preset)
-    if options.webhook_json is not None:
-        return WebhookPolicy.from_table(read_json(options.webhook_json))
-    return WebhookPolicy()

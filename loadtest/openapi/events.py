@@ -178,7 +178,7 @@ _STREAM = {
     "responses": {
         "200": {
             "description": "A stream without end.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {}},
         },
         **{status: {**response} for status, response in _REFUSED.items() if status != "400"},
         "400": refusal(

@@ -86,6 +86,11 @@ def ref(schema: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
+def or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """`schema`, or null, which is as good as leaving it out."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 def table(properties: Mapping[str, Any], *required: str, **more: Any) -> dict[str, Any]:
     """An object with these properties and no others."""
     table: dict[str, Any] = {

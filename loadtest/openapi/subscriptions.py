@@ -12,6 +12,7 @@ from loadtest.openapi.parts import (
     TOO_LARGE,
     answer,
     body,
+    or_null,
     parameter,
     ref,
     refusal,
@@ -30,8 +31,8 @@ def _retry(kinds: list[str], *required: str, **own: Any) -> dict[str, Any]:
             "base_s": SECONDS,
             "factor": {"type": "number", "minimum": 1},
             "cap_s": SECONDS,
-            "max_attempts": _FROM_ONE,
-            "max_duration_s": SECONDS,
+            "max_attempts": or_null(_FROM_ONE),
+            "max_duration_s": or_null(SECONDS),
             "jitter": {"enum": ["none", "full", "equal", "proportional", "decorrelated"]},
             "spread": {"type": "number", "minimum": 0, "maximum": 1},
             **own,
@@ -44,28 +45,31 @@ RETRY = {
     "description": "When a failed attempt is tried again.",
     "oneOf": [
         _retry(["none"]),
-        _retry(["fixed", "linear", "exponential"], "max_attempts"),
+        _retry(["fixed", "linear", "exponential"], "max_attempts", max_attempts=_FROM_ONE),
         _retry(["schedule"], "gaps_s", gaps_s={"type": "array", "items": SECONDS, "minItems": 1}),
     ],
 }
+_RULES = {
+    "consecutive_failures": or_null(_FROM_ONE),
+    "failing_for_s": or_null(_ABOVE_ZERO),
+    "failing_share": or_null({**_ABOVE_ZERO, "maximum": 1}),
+}
 DISABLING = table(
     {
-        "consecutive_failures": _FROM_ONE,
-        "failing_for_s": _ABOVE_ZERO,
-        "failing_share": {**_ABOVE_ZERO, "maximum": 1},
-        "share_window_s": _ABOVE_ZERO,
-        "share_attempts": _FROM_ONE,
-        "re_enable_after_s": _ABOVE_ZERO,
+        **_RULES,
+        "share_window_s": or_null(_ABOVE_ZERO),
+        "share_attempts": or_null(_FROM_ONE),
+        "re_enable_after_s": or_null(_ABOVE_ZERO),
     },
     description="When the endpoint is switched off for failing.",
-    anyOf=[{"required": [rule]} for rule in ("consecutive_failures", "failing_for_s", "failing_share")],
+    anyOf=[{"required": [rule], "properties": {rule: {"not": {"type": "null"}}}} for rule in _RULES],
 )
 REDELIVERY = table(
     {
         "every_s": _ABOVE_ZERO,
-        "rounds": _FROM_ONE,
-        "within_s": _ABOVE_ZERO,
-        "origin_us": {"type": "integer"},
+        "rounds": or_null(_FROM_ONE),
+        "within_s": or_null(_ABOVE_ZERO),
+        "origin_us": or_null({"type": "integer"}),
     },
     "every_s",
     description="How often somebody looks at the dead letters.",
@@ -76,8 +80,8 @@ POLICY = table(
         "timeout_s": _ABOVE_ZERO,
         "retry": ref("Retry"),
         "max_in_flight": _FROM_ONE,
-        "disabling": ref("Disabling"),
-        "redelivery": ref("Redelivery"),
+        "disabling": or_null(ref("Disabling")),
+        "redelivery": or_null(ref("Redelivery")),
         "max_redirects": {"type": "integer", "minimum": 0, "maximum": 2},
         "retry_after_limit_s": SECONDS,
     },
@@ -179,8 +183,8 @@ _SUBSCRIBE = {
         table(
             {
                 "url": _URL,
-                "secret": _SECRET,
-                "format": {"enum": _FORMATS, "default": "standard"},
+                "secret": or_null(_SECRET),
+                "format": {"enum": [*_FORMATS, None], "default": "standard"},
                 "policy": _A_POLICY,
             },
             "url",
@@ -217,7 +221,7 @@ _CHANGE = {
     "description": "Switching on forgives what the endpoint was switched off for. All is changed or nothing.",
     "parameters": [_ID],
     "requestBody": body(
-        table({"url": _URL, "enabled": {"type": "boolean"}, "policy": _A_POLICY}),
+        table({"url": _URL, "enabled": {"type": ["boolean", "null"]}, "policy": _A_POLICY}),
         a_pause={"enabled": False},
         another_policy={"policy": {"preset": "stripe", "timeout_s": 5}},
         no_policy={"policy": {"timeout_s": 0}},
@@ -244,7 +248,8 @@ _ROTATE = {
     "parameters": [_ID],
     "requestBody": body(
         table(
-            {"secret": _SECRET, "overlap_s": {"type": "number", "minimum": 0, "maximum": 604800}}, "secret"
+            {"secret": _SECRET, "overlap_s": or_null({"type": "number", "minimum": 0, "maximum": 604800})},
+            "secret",
         ),
         a_day={"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "overlap_s": 86400},
         no_secret={"overlap_s": 86400},
@@ -266,7 +271,7 @@ _REDELIVER = {
             {
                 "oneOf": [
                     table({"event_id": {"type": "string"}}, "event_id"),
-                    table({"since_us": _MICROSECONDS, "until_us": _MICROSECONDS}),
+                    table({"since_us": or_null(_MICROSECONDS), "until_us": or_null(_MICROSECONDS)}),
                 ]
             },
             all_failed={},

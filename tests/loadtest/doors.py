@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from loadtest.contract import MalformedEvent
 from loadtest.form import parse_form
+from loadtest.provider.signing import FORMATS
 from loadtest.receiver import SOURCES
 from loadtest.signatures import (
     CloudEvents,
@@ -38,13 +39,24 @@ class Door(NamedTuple):
     query: str = ""
 
 
+def secret_file(folder: Path, names: Iterable[str]) -> str:
+    """The path of a file with a secret for each of `names`."""
+    secrets = folder / "secrets.toml"
+    secrets.write_text("".join(f'{name} = ["{SECRET}"]\n' for name in names))
+    secrets.chmod(0o600)
+    return str(secrets)
+
+
+def provider_arguments(folder: Path) -> list[str]:
+    """The arguments of a provider that can sign in every format, and does not linger when it is stopped."""
+    return ["provider", "--secret-file", secret_file(folder, FORMATS), "--drain-s", "0"]
+
+
 def receiver_arguments(folder: Path) -> list[str]:
     """The arguments of a receiver that every source may call."""
-    secrets = folder / "secrets.toml"
-    secrets.write_text("".join(f'{name} = ["{SECRET}"]\n' for name in SOURCES))
-    secrets.chmod(0o600)
     return [
-        *("receiver", "--inbox", f"sqlite:///{folder / 'inbox.db'}", "--secret-file", str(secrets)),
+        *("receiver", "--inbox", f"sqlite:///{folder / 'inbox.db'}"),
+        *("--secret-file", secret_file(folder, SOURCES)),
         *("--public-url", PUBLIC_URL, "--cloudevents-origin", ORIGIN, "--websub-topic", TOPIC),
     ]
 

@@ -12,6 +12,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from loadtest.provider.retry import retry_after_s
 from tests.loadtest.fuzz import targets
 from tests.loadtest.fuzz.targets import SEEDS, SEPARATOR, TARGETS
 from tests.loadtest.servers import ROOT
@@ -69,15 +72,67 @@ def as_json(document: Any) -> bytes:
     return json.dumps(document).encode()
 
 
-@given(tables("id", "type", "index", "created_us", "data"), st.binary(max_size=20))
-@example(b'{"id":"a","type":"b","index":1,"created_us":1,"data":1e999}', b"a")
-@example(b'{"id":"a","type":"b","index":1,"created_us":1,"data":NaN}', b"a")
-@example(b"[" * 100_000, b"a")
-@example(b"9" * 5000, b"a")
-def test_events(document: bytes, name: bytes) -> None:
+EVENTS = tables("id", "type", "index", "created_us", "data")
+
+
+@given(EVENTS)
+@example(b'{"id":"a","type":"b","index":1,"created_us":1,"data":1e999}')
+@example(b'{"id":"a","type":"b","index":1,"created_us":1,"data":NaN}')
+@example(b"[" * 100_000)
+@example(b"9" * 5000)
+def test_events(document: bytes) -> None:
     targets.envelope(document)
-    targets.standard(name + SEPARATOR + document)
-    targets.github(SEPARATOR.join((b"push", name, document)))
+    targets.stream_block(document)
+
+
+LISTS = st.lists(EVENTS, max_size=3).map(lambda items: b"[" + b",".join(items) + b"]")
+FOREIGN = tables("id", "type", "event", "event_id", "challenge", "specversion", "source", "_id", "ts")
+FORMS = st.lists(
+    st.sampled_from(
+        (
+            *(b"type=a", b"fired_at=b", b"data[id]=%00", b"MessageSid=1", b"MessageStatus=s", b"payload={}"),
+            *(b"mandrill_events=[]", b'mandrill_events=[{"event":"a"}]', b"command=/x", b"a", b"%", b"=%ff"),
+        )
+    ),
+    max_size=5,
+).map(b"&".join)
+SHORT = st.binary(max_size=12) | st.sampled_from(
+    (
+        *(
+            b"1760000000",
+            b"1760000000" * 9,
+            b"v1,AA==",
+            b"v1a,AA==",
+            b"t=1760000000,v1=0",
+            b"sha256=0",
+            b"v0=0",
+        ),
+        *(b"push", b"ping", b"Bearer x", b"application/json", b"application/x-www-form-urlencoded"),
+        *(
+            b"application/cloudevents+json",
+            b"application/cloudevents-batch+json",
+            b"1.0",
+            b"\xe9",
+            b"\xc2\xb2",
+        ),
+    )
+)
+
+
+@settings(max_examples=500)
+@given(
+    st.integers(0, 255),
+    EVENTS | LISTS | FOREIGN | FORMS | st.binary(max_size=50),
+    SHORT,
+    st.lists(st.tuples(st.integers(0, 255), SHORT), max_size=7),
+)
+def test_requests_to_the_receiver(
+    source: int, body: bytes, query: bytes, headers: list[tuple[int, bytes]]
+) -> None:
+    values = [bytes((header,)) + value for header, value in headers]
+    data = SEPARATOR.join((bytes((source,)) + body, query, *values))
+    targets.identity(data)
+    targets.forgery(data)
 
 
 RETRY = ("kind", "base_s", "factor", "cap_s", "gaps_s", "max_attempts", "max_duration_s", "jitter", "spread")
@@ -101,33 +156,115 @@ def test_retry_tables(document: bytes) -> None:
     targets.webhook_table(b'{"retry":' + document + b"}")
 
 
-@given(tables("timeout_s", "max_in_flight", "retry"))
-@example(b'{"timeout_s":1' + b"0" * 400 + b"}")
-def test_webhook_tables(document: bytes) -> None:
+DISABLING = (
+    *("consecutive_failures", "failing_for_s", "failing_share", "share_window_s", "share_attempts"),
+    "re_enable_after_s",
+)
+AMOUNTS = st.sampled_from((5e-324, 1e-9, 0.5, 1, 1.0, 60, 2**63, 1e300, 1e308, 10**400)) | NUMBERS
+SOUND_DISABLING = st.dictionaries(st.sampled_from(DISABLING), AMOUNTS, min_size=1).map(as_json)
+SOUND_REDELIVERY = st.fixed_dictionaries(
+    {"every_s": AMOUNTS}, optional={"rounds": AMOUNTS, "within_s": AMOUNTS, "origin_us": AMOUNTS}
+).map(as_json)
+
+
+@settings(max_examples=500)
+@given(
+    tables("timeout_s", "max_in_flight", "retry", "disabling", "redelivery", "max_redirects", "preset"),
+    SOUND_DISABLING,
+    SOUND_REDELIVERY,
+)
+@example(b'{"timeout_s":1' + b"0" * 400 + b"}", b"{}", b"{}")
+def test_webhook_tables(document: bytes, disabling: bytes, redelivery: bytes) -> None:
     targets.webhook_table(document)
+    targets.webhook_table(b'{"disabling":' + disabling + b"}")
+    targets.webhook_table(b'{"redelivery":' + redelivery + b"}")
 
 
-URLS = st.from_regex(r"\A(http|https|file|HTTP)://[a-z0-9.\[\]:@%\-]{0,30}[/?#]?[ -~]{0,10}\Z") | TEXTS
+@settings(max_examples=500)
+@given(AMOUNTS, AMOUNTS, AMOUNTS, st.sampled_from(("events", "seconds")), AMOUNTS)
+@example(5, 1e308, 0, "events", 1)
+@example(5, 1, 1e308, "events", 1)
+@example(5, 1, 0, "seconds", 1e308)
+def test_api_tables(requests: object, per_s: object, lag_s: object, retained: str, most: object) -> None:
+    limit = {"requests": requests, "per_s": per_s}
+    for table in (
+        {"rate_limit": limit},
+        {"feed_lag_s": lag_s},
+        {"retention": {retained: most}},
+        {"rate_limit": limit, "feed_lag_s": lag_s, "retention": {retained: most}},
+    ):
+        targets.api_table(as_json(table))
+    targets.rate_limit(f"{requests}/{per_s}".encode())
 
 
-@given(st.fixed_dictionaries({"url": URLS}, optional={"secret": TEXTS}).map(as_json))
-def test_subscriptions(document: bytes) -> None:
+HOSTS = st.sampled_from(
+    (
+        *(
+            "127.0.0.1",
+            "localhost",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:10.0.0.1]",
+            "0x7f.1",
+            "2130706433",
+        ),
+        *(
+            "127.1",
+            "0177.0.0.1",
+            "127.0.0.1.",
+            "localhost.",
+            "[::]",
+            "0.0.0.0",
+            "169.254.169.254",
+            "[64:ff9b::7f00:1]",
+        ),
+        *(
+            "127.0.0.1%00.example.com",
+            "127.0.0.1@example.com",
+            "example.com#@127.0.0.1",
+            "\u2460.0.0.1",
+            "LOCALHOST",
+        ),
+        *(
+            "127.0.0.1\\@example.com",
+            "example.com\\.127.0.0.1",
+            "[::1%25eth0]",
+            "[fe80::1%eth0]",
+            "1.0.0.721",
+        ),
+    )
+)
+URLS = st.one_of(
+    st.from_regex(r"\A(http|https|file|HTTP)://[a-z0-9.\[\]:@%\-]{0,30}[/?#]?[ -~]{0,10}\Z"),
+    st.tuples(
+        st.sampled_from(("http://", "https://", "http:/", "//", "HTTP://", "http://a@", "http:\\\\")),
+        HOSTS,
+        st.sampled_from(("", ":80", ":0", ":99999", ":", ":+80", ":80:80", "/x", "?x", "#x", "\\x", "/\t")),
+    ).map("".join),
+    TEXTS,
+)
+
+
+@settings(max_examples=500)
+@given(URLS)
+def test_urls_to_be_called(url: str) -> None:
+    targets.outbound(url.encode("utf-8", "replace"))
+
+
+@given(
+    tables("url", "secret", "format", "policy"),
+    st.lists(st.sampled_from((b"state=", b"limit=1", b"after=0", b"failed", b"&", b"9" * 5000, b"%31"))).map(
+        b"".join
+    ),
+)
+def test_subscriptions(document: bytes, query: bytes) -> None:
     targets.subscription(document)
+    targets.subscription(query)
 
 
 DIGITS = st.sampled_from(("", "0", "1760000000", "1" * 400, "²", "١", "-1", "1e9", "0x10", " 1")).map(
     str.encode
 )
-TOKENS = st.lists(
-    st.sampled_from((b"v1,", b"v1a,", b"v1,AAAA", b"v2,x", b"sha256=", b"sha256=00", b",", b"=", b"\xe9")),
-    max_size=40,
-).map(b" ".join)
-
-
-@given(DIGITS | st.binary(max_size=20), DIGITS | st.binary(max_size=20), TOKENS, st.binary(max_size=20))
-def test_signature_headers(message_id: bytes, timestamp: bytes, signature: bytes, body: bytes) -> None:
-    targets.standard_signature(SEPARATOR.join((message_id, timestamp, signature, body)))
-    targets.github_signature(SEPARATOR.join((signature, signature, body)))
 
 
 @given(
@@ -136,6 +273,7 @@ def test_signature_headers(message_id: bytes, timestamp: bytes, signature: bytes
 )
 def test_cursors(after: bytes, limit: bytes) -> None:
     targets.cursor(after + SEPARATOR + limit)
+    targets.question(b"after=" + after + b"&limit=" + limit + b"&wait=" + limit)
 
 
 DATES = st.from_regex(
@@ -148,6 +286,26 @@ DATES = st.from_regex(
 @given(DATES | DIGITS | st.from_regex(rb"\A[0-9]{1,25}\Z"))
 def test_retry_after(header: bytes) -> None:
     targets.retry_after(header)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_every_form_of_an_http_date_means_utc(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9110, section 5.6.7: a recipient must accept all three, and all are in UTC."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for date in (
+            "Sun, 06 Nov 2094 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 2094",
+        ):
+            wanted = datetime(2094, 11, 6, 8, 49, 37, tzinfo=UTC).timestamp()
+            if "-94" in date:  # two digits: a year more than 50 ahead is in the past
+                wanted = 0.0
+            assert retry_after_s(date, 0.0) == pytest.approx(wanted) or wanted == 0.0, date
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def run_atheris(name: str, runs: int, folder: Path) -> None:

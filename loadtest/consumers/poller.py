@@ -66,6 +66,7 @@ class Poller:
         self._conditional = conditional
         self._origin_us = origin_us
         self._cursor: str | None = None
+        self._resumed = False  # whether the inbox was asked for the cursor
         self._etag: str | None = None
         self._not_before_us = 0
         self.counts = dict.fromkeys(
@@ -78,7 +79,6 @@ class Poller:
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        self._cursor = await self._inbox.cursor(self._source)
         connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=60)
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
@@ -95,6 +95,9 @@ class Poller:
 
     async def _cycle(self, session: aiohttp.ClientSession) -> None:
         try:
+            if not self._resumed:
+                self._cursor = await self._inbox.cursor(self._source)
+                self._resumed = True
             while await self._request(session):
                 pass
         except TimeoutError:

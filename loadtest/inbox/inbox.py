@@ -1,31 +1,33 @@
 """Group commit: arrivals gather while a writer thread stores the group before them.
 
 All state belongs to the event loop's thread. The writer thread only runs one storage call at a time and
-hands its outcome back through `call_soon_threadsafe`, once per group; so there is nothing to lock.
+hands its outcome back through `call_soon_threadsafe`, once per group; so there is nothing to lock. Outcomes
+come back in the order of the calls, which is what makes the books of `_beaten` balance.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import sqlite3
-import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from loadtest.contract import STANDARD, Envelope
-from loadtest.inbox.storage import MAX_GROUP, MAX_SUBMISSION, Row, Storage
-from loadtest.inbox.worker import ServiceTimes, Worker
+from loadtest.inbox.handler import HandlerWorker, Handling
+from loadtest.inbox.storage import MAX_GROUP, MAX_SUBMISSION, Owned, Row, Storage, StorageError
+from loadtest.inbox.worker import ServiceTimes, TimedWorker, Worker
+from loadtest.inbox.writer import Writer
 from sim.errors import HookbenchError
 
 log = logging.getLogger("hookbench.inbox")
 
+LEASE_S = 5.0
 MARK_INTERVAL_S = 0.05
-
-T = TypeVar("T")
+CLAIM_ROOM = 1000  # no abandoned events are taken over while so many wait
+BACKLOG_INTERVAL_S = 0.05  # between beats while there are more to take over
+RETRY_S = (0.1, 1.0)  # the first and the longest pause after a beat that failed
+PURGE_INTERVAL_S, PURGE_LIMIT = 60.0, 500
 
 
 class InboxFull(HookbenchError):
@@ -61,58 +63,96 @@ class _Submission(NamedTuple):
     stored: asyncio.Future[None]
 
 
+class Retention(NamedTuple):
+    """How long after an event was served its payload is kept, and then its id, by which copies are known."""
+
+    payload_s: float
+    id_s: float = 30 * 86_400.0
+
+
 class Inbox:
     """The durable inbox and its worker, for one event loop.
 
     Args:
-        path: the SQLite file; created when missing, exclusive while open.
+        storage: where events are kept; the inbox closes it.
         workers: service slots.
-        service: service time by event index.
+        service: service time by event index, or the handler that serves.
         queue_limit: events that may wait beyond those that find a slot free, before `submit` refuses; with 0
             an event is taken only if a slot is free for it.
+        lease_s: how long after its last sign of life a process still owns its events.
+        retention: what is dropped of events that are visible; by default nothing.
 
     Attributes:
         accepted: events newly stored. duplicates: copies of known ones. groups: commits so far.
-        recovered: events found unprocessed at the start. storage_errors: groups that failed.
-
-    Raises:
-        InputError: the file cannot be opened, is no inbox, or is in use.
+        recovered: unserved events of earlier processes, or of others that stopped, taken over.
+        superseded: services that did not count, because another process had taken their event over.
+        storage_errors: calls that failed.
     """
 
     def __init__(
-        self, path: Path, *, workers: int = 1, service: ServiceTimes | None = None, queue_limit: int = 1000
+        self,
+        storage: Storage,
+        *,
+        workers: int = 1,
+        service: ServiceTimes | Handling | None = None,
+        queue_limit: int = 1000,
+        lease_s: float = LEASE_S,
+        retention: Retention | None = None,
     ) -> None:
-        self._storage = Storage(path)
+        self._storage = storage
         self._worker_slots = workers
         self._service = service or ServiceTimes()
         self._queue_limit = queue_limit
+        self._lease_s = lease_s
+        self._retention = retention
         self._submissions: deque[_Submission] = deque()
         self._marks: list[tuple[int, int]] = []
+        self._letters: list[tuple[int, str]] = []
+        self._settling: set[int] = set()  # what the writer is being told of
         self._marking = False
         self._writing = False
         self._gathering = False
         self._uncommitted = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._beat_timer: asyncio.TimerHandle | None = None
+        self._purge_timer: asyncio.TimerHandle | None = None
+        self._alive_until = 0.0  # on the loop's clock
+        self._retry_s = 0.0
+        self._failure: str | None = None
+        self._closing = False
         self.accepted = 0
         self.duplicates = 0
         self.groups = 0
         self.recovered = 0
+        self.superseded = 0
         self.storage_errors = 0
 
     async def start(self) -> None:
-        """Start the writer, and the worker on whatever an earlier process left unprocessed."""
+        """Start the writer, and the worker on what earlier processes left unserved."""
         self._loop = asyncio.get_running_loop()
-        self._writer = _Writer(self._loop)
-        self.worker = Worker(self._worker_slots, self._service, self._visible)
-        left = await self._call(self._storage.unprocessed)
-        self.recovered = len(left)
-        self.worker.offer(left)
+        self._writer = Writer(self._loop)
+        self.worker = self._make_worker()
+        first = asyncio.Event()
+        self._beat(first)
+        await first.wait()
+        if self._retention is not None:
+            self._purge(self._retention)
 
     @property
     def waiting(self) -> int:
         """Events that are not stored yet or wait for a slot."""
         return self._uncommitted + self.worker.waiting
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether events can be stored and served now, and if not, why not."""
+        if self._failure is not None:
+            return False, self._failure
+        if self._closing:
+            return False, "the inbox is being closed"
+        if self._loop.time() > self._alive_until:
+            return False, "the lease has lapsed"
+        return True, "ready"
 
     def submit(self, arrivals: Sequence[Arrival], *, bounded: bool = True) -> asyncio.Future[None]:
         """Store up to `MAX_SUBMISSION` events; the future is done when they are durable, the new ones queued.
@@ -143,8 +183,16 @@ class Inbox:
         return stored
 
     async def cursor(self, source: str) -> str | None:
-        """How far `source` has been polled, or None."""
-        return await self._call(lambda: self._storage.cursor(source))
+        """How far `source` has been polled, or None.
+
+        Raises:
+            InboxUnavailable: storage failed.
+        """
+        try:
+            return await self._writer.run(lambda: self._storage.cursor(source))
+        except StorageError as error:
+            self._failed(error)
+            raise InboxUnavailable(f"the cursor could not be read: {error}") from error
 
     async def save_cursor(self, source: str, cursor: str) -> None:
         """Remember durably how far `source` has been polled.
@@ -153,29 +201,37 @@ class Inbox:
             InboxUnavailable: storage failed.
         """
         try:
-            await self._call(lambda: self._storage.save_cursor(source, cursor))
-        except sqlite3.Error as error:
-            self.storage_errors += 1
+            await self._writer.run(lambda: self._storage.save_cursor(source, cursor))
+        except StorageError as error:
+            self._failed(error)
             raise InboxUnavailable(f"the cursor could not be stored: {error}") from error
 
     async def drain(self, timeout_s: float) -> int:
         """Wait until all is stored and served, at most `timeout_s`, then close.
 
         Returns:
-            how many stored events are left for the next start.
+            how many stored events are left for another process or the next start.
         """
+        self._closing = True  # nothing more is taken over; the lease is kept up until all is served
+        give_up = self._loop.time() + timeout_s
         await self._quiet.wait()
         try:
             await asyncio.wait_for(self.worker.drain(), timeout_s)
         except TimeoutError:
-            self.worker.stop()
+            await self.worker.stop()
         left = self.worker.waiting + self.worker.in_service
-        give_up = self._loop.time() + timeout_s
+        give_up = max(give_up, self._loop.time() + 4 * MARK_INTERVAL_S)
         while self._marking and self._loop.time() < give_up:  # noqa: ASYNC110 - once, at the very end
             await asyncio.sleep(MARK_INTERVAL_S)
-        await self._call(self._storage.close)
+        for timer in (self._beat_timer, self._purge_timer):
+            if timer is not None:
+                timer.cancel()
+        try:
+            await self._writer.run(self._storage.close)
+        except StorageError as error:
+            log.warning("the inbox was not closed: %s; its lease will lapse", error)
         self._writer.stop()
-        return left + len(self._marks)
+        return left + len(self._marks) + len(self._letters)
 
     def status(self) -> dict[str, Any]:
         """Counts for /status; times in seconds."""
@@ -184,7 +240,10 @@ class Inbox:
             "accepted": self.accepted,
             "duplicates": self.duplicates,
             "recovered": self.recovered,
-            "visible": worker.visible,
+            "visible": worker.visible - self.superseded,
+            "superseded": self.superseded,
+            "dead": worker.dead,
+            "retries": worker.retries,
             "waiting": self.waiting,
             "in_service": worker.in_service,
             "groups": self.groups,
@@ -194,6 +253,17 @@ class Inbox:
             "busy_s": worker.busy_us / 1e6,
             "without_service_time": worker.without_service_time,
         }
+
+    def _make_worker(self) -> Worker:
+        if isinstance(self._service, Handling):
+            return HandlerWorker(
+                self._worker_slots,
+                self._service,
+                lambda seqs, begun: self._writer.call(lambda: self._storage.begin(seqs), begun),
+                self._visible,
+                self._dead,
+            )
+        return TimedWorker(self._worker_slots, self._service, self._visible)
 
     def _write_group(self) -> None:
         self._gathering = False
@@ -216,12 +286,13 @@ class Inbox:
         self._writing = False
         self._uncommitted -= size
         if new is None:
-            self.storage_errors += 1
-            log.error("%d events could not be stored: %s", size, error)
+            self._failed(error)
             for submission in group:
                 if not submission.stored.done():
-                    submission.stored.set_exception(InboxUnavailable(f"storage failed: {error}"))
+                    submission.stored.set_exception(InboxUnavailable("the event could not be stored"))
         else:
+            if self._failure is not None:
+                self._recovered()
             self.groups += 1
             self.accepted += len(new)
             self.duplicates += size - len(new)
@@ -236,63 +307,109 @@ class Inbox:
 
     def _visible(self, done: list[tuple[int, int]]) -> None:
         self._marks += done
+        self._settle_soon()
+
+    def _dead(self, done: list[tuple[int, str]]) -> None:
+        self._letters += done
+        self._settle_soon()
+
+    def _settle_soon(self) -> None:
         if not self._marking:
             self._marking = True
-            self._loop.call_later(MARK_INTERVAL_S, self._write_marks)
+            self._loop.call_later(MARK_INTERVAL_S, self._settle)
 
-    def _write_marks(self) -> None:
+    def _settle(self) -> None:
         marks, self._marks = self._marks, []
+        letters, self._letters = self._letters, []
+        self._settling = {seq for seq, _ in marks} | {seq for seq, _ in letters}
         self._writer.call(
-            lambda: self._storage.mark_visible(marks), lambda _, error: self._marked(marks, error)
+            lambda: self._storage.settle(marks, letters),
+            lambda counted, error: self._settled(marks, letters, counted, error),
         )
 
-    def _marked(self, marks: list[tuple[int, int]], error: Exception | None) -> None:
+    def _settled(
+        self,
+        marks: list[tuple[int, int]],
+        letters: list[tuple[int, str]],
+        counted: int | None,
+        error: Exception | None,
+    ) -> None:
         self._marking = False
-        if error is not None:
-            self.storage_errors += 1
-            log.error("%d events are visible but could not be marked: %s; trying again", len(marks), error)
+        self._settling = set()
+        if counted is None:
+            self._failed(error)
             self._marks = marks + self._marks
-        if self._marks:
-            self._marking = True
-            self._loop.call_later(MARK_INTERVAL_S, self._write_marks)
+            self._letters = letters + self._letters
+        else:
+            self.superseded += len(marks) + len(letters) - counted
+        if self._marks or self._letters:
+            self._settle_soon()
 
-    async def _call(self, work: Callable[[], T]) -> T:
-        """Run one storage call on the writer thread."""
-        outcome: asyncio.Future[T] = self._loop.create_future()
+    def _beat(self, first: asyncio.Event | None = None) -> None:
+        room = 0 if self._closing else max(0, CLAIM_ROOM - self.worker.waiting)
+        asked_at = self._loop.time()
+        self._beat_timer = None
+        self._writer.call(
+            lambda: self._storage.beat(self._lease_s, room),
+            lambda owned, error: self._beaten(asked_at, room, first, owned, error),
+        )
 
-        def settle(result: T, error: Exception | None) -> None:
-            if error is not None:
-                outcome.set_exception(error)
-            else:
-                outcome.set_result(result)
+    def _beaten(
+        self,
+        asked_at: float,
+        room: int,
+        first: asyncio.Event | None,
+        owned: list[Owned] | None,
+        error: Exception | None,
+    ) -> None:
+        if owned is None:
+            self._failed(error)
+            first_s, longest_s = RETRY_S
+            self._retry_s = min(max(self._retry_s * 2, first_s), longest_s)
+            again_s = self._retry_s
+        else:
+            self._retry_s = 0.0
+            self._alive_until = asked_at + self._lease_s
+            if self._failure is not None:
+                self._recovered()
+            # All that was stored before the beat has been offered, and nothing that was stored after it.
+            held = self.worker.held()
+            settling = self._settling | {seq for seq, _ in self._marks} | {seq for seq, _ in self._letters}
+            mine = {event.seq for event in owned}
+            if lost := held - mine:
+                log.warning("%d events were taken over by another process", len(lost))
+                self.worker.drop(lost)
+            new = [event for event in owned if event.seq not in held and event.seq not in settling]
+            self.recovered += len(new)
+            self.worker.take_over(new)
+            again_s = BACKLOG_INTERVAL_S if new and len(new) >= room else self._lease_s / 3
+        if first is not None:
+            first.set()
+        self._beat_timer = self._loop.call_later(again_s, self._beat)
 
-        self._writer.call(work, settle)
-        return await outcome
+    def _failed(self, error: Exception | None) -> None:
+        self.storage_errors += 1
+        if self._failure is None:
+            log.error("storage failed: %s", error)
+            if self._beat_timer is not None:
+                # A beat tells when storage works again, whether or not events come.
+                self._beat_timer.cancel()
+                self._beat_timer = self._loop.call_later(RETRY_S[0], self._beat)
+        self._failure = f"storage failed: {error}"
 
+    def _recovered(self) -> None:
+        self._failure = None
+        log.warning("storage works again")
 
-class _Writer:
-    """One thread that runs calls in order and reports each outcome to the event loop."""
+    def _purge(self, retention: Retention) -> None:
+        def purged(done: tuple[int, int] | None, error: Exception | None) -> None:
+            if done is None:
+                self._failed(error)
+            more = done is not None and max(done) >= PURGE_LIMIT
+            again_s = BACKLOG_INTERVAL_S if more else PURGE_INTERVAL_S
+            self._purge_timer = self._loop.call_later(again_s, self._purge, retention)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._calls: queue.SimpleQueue[
-            tuple[Callable[[], Any], Callable[[Any, Exception | None], None]] | None
-        ] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
-        self._thread.start()
-
-    def call(self, work: Callable[[], Any], report: Callable[[Any, Exception | None], None]) -> None:
-        self._calls.put((work, report))
-
-    def stop(self) -> None:
-        self._calls.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
-            work, report = call
-            try:
-                outcome: tuple[Any, Exception | None] = (work(), None)
-            except Exception as error:  # whatever it was, the callers must hear of it
-                outcome = (None, error)
-            self._loop.call_soon_threadsafe(report, *outcome)
+        self._writer.call(
+            lambda: self._storage.purge(retention.payload_s, retention.id_s, dead=False, limit=PURGE_LIMIT),
+            purged,
+        )

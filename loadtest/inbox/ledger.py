@@ -1,46 +1,29 @@
-"""Reading an inbox file from outside, after (or during) a run."""
+"""Reading an inbox from outside, after (or during) a run."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
-from loadtest.contract import STANDARD
+from loadtest.inbox.sqlite import read_sqlite
+from loadtest.inbox.storage import LedgerRow, StorageError, open_storage
 from sim.errors import InputError
 
 
-class LedgerRow(NamedTuple):
-    """One stored event; times in µs of the machine's monotonic clock, `visible_us` None until visible.
-
-    `source` is whose ids `event_id` is unique among; see `loadtest.inbox.Arrival`.
-    """
-
-    seq: int
-    event_id: str
-    event_index: int
-    event_type: str
-    via: str
-    created_us: int
-    received_us: int
-    visible_us: int | None
-    copies: int
-    source: str = STANDARD
-
-
-def read_ledger(path: str | Path) -> list[LedgerRow]:
+def read_ledger(inbox: str | Path) -> list[LedgerRow]:
     """Every stored event, in the order in which they were stored.
 
+    Args:
+        inbox: an SQLite file, which need not be writable, or the URL of an inbox.
+
     Raises:
-        InputError: the file is missing or is no inbox.
+        InputError: it is missing or is no inbox.
     """
-    if not Path(path).is_file():
-        raise InputError(f"there is no inbox at {path}")
-    columns = ", ".join(LedgerRow._fields)
+    if "://" not in str(inbox):
+        return read_sqlite(Path(inbox))
+    storage = open_storage(str(inbox), must_exist=True)
     try:
-        with closing(sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)) as db:
-            rows = db.execute(f"SELECT {columns} FROM inbox ORDER BY seq")  # noqa: S608 - names from the class
-            return [LedgerRow._make(row) for row in rows]
-    except sqlite3.Error as error:
-        raise InputError(f"{path} cannot be read as an inbox: {error}") from None
+        return storage.ledger()
+    except StorageError as error:
+        raise InputError(f"{storage.url} cannot be read as an inbox: {error}") from None
+    finally:
+        storage.close()

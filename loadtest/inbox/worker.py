@@ -6,11 +6,13 @@ import array
 import asyncio
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
 from loadtest.contract import now_us
+from loadtest.inbox.storage import Owned
 from sim.errors import InputError
 
 
@@ -49,35 +51,30 @@ class ServiceTimes:
         return table[index] if 0 <= index < len(table) else None
 
 
-class Worker:
-    """Serves stored events in order of arrival, `workers` at a time, and says when each is visible.
+class Worker(ABC):
+    """So many slots that serve stored events in order of arrival, and what is to be known of their queue.
 
-    A slot that finds the next event waiting starts it at the instant the last service was due to end (or
-    the event came, if that was later), not when the timer woke up, so timer delays (up to about 1 ms on
-    uvloop) do not add up to a slower server. `visible_us` is read from the clock after the service, never
-    before it was due.
+    Args:
+        workers: the number of slots.
+        finished: is told (seq, visible_us) of the events whose service has ended.
+        clock: µs.
 
     Attributes (for /status and the harness):
-        visible: events whose service ended. in_service: slots busy. waiting: events without a slot yet.
+        visible: events whose service ended. in_service: slots busy. waiting: events without a slot.
         queue_max: the most that waited at once. busy_us: service given so far. queue_integral_us: ∫ waiting
-        dt so far.
-        without_service_time: events that the table of service times did not know; they took none.
+        dt so far. without_service_time, retries, dead: see the workers that count them.
     """
 
     def __init__(
         self,
         workers: int,
-        service: ServiceTimes,
         finished: Callable[[list[tuple[int, int]]], None],
         clock: Callable[[], int] = now_us,
     ) -> None:
         self._workers = workers
-        self._service = service
         self._finished = finished
         self._clock = clock
         self._queue: deque[tuple[int, int, int]] = deque()  # seq, event_index, offered_us
-        self._due_us: dict[int, int] = {}  # of the events in service, by seq
-        self._begun_us = 0
         self._queue_integral_us = 0
         self._queue_changed_us = clock()
         self._idle = asyncio.Event()
@@ -86,6 +83,8 @@ class Worker:
         self.visible = 0
         self.queue_max = 0
         self.without_service_time = 0
+        self.retries = 0
+        self.dead = 0
 
     @property
     def waiting(self) -> int:
@@ -93,15 +92,14 @@ class Worker:
         return len(self._queue)
 
     @property
+    @abstractmethod
     def in_service(self) -> int:
         """Slots busy."""
-        return len(self._due_us)
 
     @property
+    @abstractmethod
     def busy_us(self) -> int:
         """Service given until now: of the services begun, what lies ahead does not count yet."""
-        now = self._clock()
-        return self._begun_us - sum(max(0, due_us - now) for due_us in self._due_us.values())
 
     @property
     def queue_integral_us(self) -> int:
@@ -115,19 +113,97 @@ class Worker:
         self._account(now)
         self._queue.extend((seq, index, now) for seq, index in events)
         self._start(now)
-        self.queue_max = max(self.queue_max, len(self._queue))
+        self.queue_max = max(self.queue_max, self.waiting)
+
+    def take_over(self, events: Sequence[Owned]) -> None:
+        """Queue events that another process may have begun to serve."""
+        self.offer([(seq, index) for seq, index, _ in events])
+
+    def held(self) -> set[int]:
+        """The seq of every event that waits or is in service here."""
+        return {seq for seq, _, _ in self._queue}
+
+    def drop(self, seqs: Set[int]) -> None:
+        """Wait for and serve no longer what belongs to another process now."""
+        now = self._clock()
+        self._account(now)
+        self._queue = deque(event for event in self._queue if event[0] not in seqs)
+        self._interrupt(seqs)
+        self._start(now)
 
     async def drain(self) -> None:
         """Return when nothing waits and no slot is busy."""
         await self._idle.wait()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Begin no further service and finish none; what is left stays stored for the next start."""
         self._stopped = True
 
+    @abstractmethod
+    def _start(self, start_us: int) -> None:
+        """Give free slots something to do, from `start_us` on, and see whether the worker is idle."""
+
+    @abstractmethod
+    def _interrupt(self, seqs: Set[int]) -> None:
+        """End these services without an outcome."""
+
+    def _finish(self, done: list[tuple[int, int]]) -> None:
+        if done:
+            self.visible += len(done)
+            self._finished(done)
+
+    def _account(self, now: int) -> None:
+        self._queue_integral_us += self.waiting * (now - self._queue_changed_us)
+        self._queue_changed_us = now
+
+
+class TimedWorker(Worker):
+    """Service is a time that passes, as the harness gives it: nothing to fail, nothing to repeat.
+
+    A slot that finds the next event waiting starts it at the instant the last service was due to end (or
+    the event came, if that was later), not when the timer woke up, so timer delays (up to about 1 ms on
+    uvloop) do not add up to a slower server. `visible_us` is read from the clock after the service, never
+    before it was due.
+
+    Attributes:
+        without_service_time: events that the table of service times did not know; they took none.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        service: ServiceTimes,
+        finished: Callable[[list[tuple[int, int]]], None],
+        clock: Callable[[], int] = now_us,
+    ) -> None:
+        super().__init__(workers, finished, clock)
+        self._service = service
+        self._due_us: dict[int, int] = {}  # of the events in service, by seq
+        self._begun_us = 0
+
+    @property
+    def in_service(self) -> int:
+        """Slots busy."""
+        return len(self._due_us)
+
+    @property
+    def busy_us(self) -> int:
+        """Service given until now: of the services begun, what lies ahead does not count yet."""
+        now = self._clock()
+        return self._begun_us - sum(max(0, due_us - now) for due_us in self._due_us.values())
+
+    def held(self) -> set[int]:
+        """The seq of every event that waits or is in service here."""
+        return super().held() | self._due_us.keys()
+
+    def _interrupt(self, seqs: Set[int]) -> None:
+        now = self._clock()
+        for seq in self._due_us.keys() & seqs:
+            self._begun_us -= max(0, self._due_us.pop(seq) - now)
+
     def _start(self, start_us: int) -> None:
         done: list[tuple[int, int]] = []
-        while self._queue and self.in_service < self._workers and not self._stopped:
+        while self._queue and len(self._due_us) < self._workers and not self._stopped:
             seq, index, offered_us = self._queue.popleft()
             service_us = self._service.get(index)
             if service_us is None:
@@ -140,7 +216,7 @@ class Worker:
                 self._begun_us += service_us
                 self._wake_at(due_us, seq)
         self._finish(done)
-        if self._queue or self.in_service:
+        if self._queue or self._due_us:
             self._idle.clear()
         else:
             self._idle.set()
@@ -151,8 +227,8 @@ class Worker:
         asyncio.get_running_loop().call_later(delay_s, self._wake, due_us, seq)
 
     def _wake(self, due_us: int, seq: int) -> None:
-        if self._stopped:
-            return
+        if self._stopped or self._due_us.get(seq) != due_us:
+            return  # or it was taken over meanwhile
         now = self._clock()
         if now < due_us:
             self._wake_at(due_us, seq)
@@ -161,12 +237,3 @@ class Worker:
         self._finish([(seq, now)])
         self._account(now)
         self._start(due_us)
-
-    def _finish(self, done: list[tuple[int, int]]) -> None:
-        if done:
-            self.visible += len(done)
-            self._finished(done)
-
-    def _account(self, now: int) -> None:
-        self._queue_integral_us += len(self._queue) * (now - self._queue_changed_us)
-        self._queue_changed_us = now

@@ -11,6 +11,7 @@ from loadtest.form import one, query_of
 from loadtest.signatures import SignatureRefused, SignatureScheme, SignedRequest
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
+_AS_TEXT_ONLY = (b"x-content-type-options", b"nosniff")  # the echo of a stranger's words is no page
 _MAX_RATE_DIGITS = 9
 
 
@@ -76,7 +77,9 @@ def verification_of_intent(topics: Sequence[str]) -> Handler:
     async def get(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             query = query_of(target_of(scope))
-            mode, topic, challenge = (one(query, f"hub.{name}") for name in ("mode", "topic", "challenge"))
+            mode, topic, challenge, lease = (
+                one(query, f"hub.{name}") for name in ("mode", "topic", "challenge", "lease_seconds")
+            )
         except MalformedEvent as error:
             await reply_error(send, 400, str(error))
             return
@@ -84,8 +87,10 @@ def verification_of_intent(topics: Sequence[str]) -> Handler:
             await reply_bytes(send, 200, b"", _TEXT)
         elif mode not in ("subscribe", "unsubscribe") or not topic or not challenge:
             await reply_error(send, 400, "hub.mode, hub.topic and hub.challenge are required")
+        elif mode == "subscribe" and not (lease and lease.isascii() and lease.isdigit()):
+            await reply_error(send, 400, "hub.lease_seconds, a number of seconds, is required to subscribe")
         elif (topic in topics) == (mode == "subscribe"):
-            await reply_bytes(send, 200, challenge.encode(), _TEXT)
+            await reply_bytes(send, 200, challenge.encode(), _TEXT, _AS_TEXT_ONLY)
         else:
             await reply_error(send, 404, f"we did not ask to {mode}")
 

@@ -28,6 +28,7 @@ from loadtest.signatures import (
     Twilio,
     WebSub,
 )
+from loadtest.signatures.twilio import with_and_without_port
 from sim.errors import InputError
 
 
@@ -36,16 +37,23 @@ class Settings:
     """What besides secrets some sources need to know.
 
     Attributes:
-        public_url: scheme and host under which providers call; Twilio and Mandrill sign the whole URL.
+        public_url: what providers call in place of this server's root; Twilio and Mandrill sign the URL.
         origins: DNS names whose CloudEvents are welcome; ``*`` for all.
         topics: WebSub topics we subscribe to.
         accept_sha1: take SHA-1 signatures of GitHub and WebSub too.
+
+    Raises:
+        InputError: the public URL is not ``http(s)://host[:port][/path]``.
     """
 
     public_url: str | None = None
     origins: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
     accept_sha1: bool = False
+
+    def __post_init__(self) -> None:
+        if self.public_url is not None:
+            with_and_without_port(self.public_url)
 
     def url(self, source: str) -> str:
         """The public URL, for a source that cannot do without.

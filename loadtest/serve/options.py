@@ -22,11 +22,33 @@ def open_inbox(options: argparse.Namespace) -> Inbox:
     Raises:
         InputError: it cannot be opened, or its service times cannot be read.
     """
-    from loadtest.inbox import Inbox, ServiceTimes, inbox_path  # noqa: PLC0415
+    from loadtest.inbox import (  # noqa: PLC0415
+        Handling,
+        Inbox,
+        Retention,
+        ServiceTimes,
+        load_handler,
+        open_storage,
+    )
 
-    service = ServiceTimes() if options.service_times is None else ServiceTimes.read(options.service_times)
-    path = inbox_path(options.inbox)
-    return Inbox(path, workers=options.workers, service=service, queue_limit=options.queue_limit)
+    service: ServiceTimes | Handling = ServiceTimes()
+    if options.handler is not None:
+        if options.service_times is not None:
+            raise InputError("--handler and --service-times exclude each other: give one of them")
+        service = Handling(load_handler(options.handler), options.handler_attempts, options.handler_timeout_s)
+    elif options.service_times is not None:
+        service = ServiceTimes.read(options.service_times)
+    retention = None
+    if options.retain_s is not None:
+        retention = Retention(options.retain_s, options.forget_after_s)
+    return Inbox(
+        open_storage(options.inbox),
+        workers=options.workers,
+        service=service,
+        queue_limit=options.queue_limit,
+        lease_s=options.lease_s,
+        retention=retention,
+    )
 
 
 def read_json(path: Path) -> object:
@@ -57,9 +79,34 @@ def server_options(
 
 def inbox_options(role: argparse.ArgumentParser) -> None:
     """Which inbox, and how it is served."""
-    role.add_argument("--inbox", default="sqlite:///inbox.db", metavar="sqlite:///PATH")
+    role.add_argument(
+        "--inbox",
+        default="sqlite:///inbox.db",
+        metavar="URL",
+        help="sqlite:///PATH or postgresql://USER@HOST/DB[?schema=NAME]; several processes may share it",
+    )
     role.add_argument("--workers", type=integer(1), default=4, help="service slots")
     role.add_argument("--service-times", type=Path, help="little-endian float64 seconds by event index")
+    role.add_argument("--handler", metavar="MODULE:FUNCTION", help="async def to call for each event")
+    role.add_argument(
+        "--handler-attempts", type=integer(1), default=5, help="before an event becomes a dead letter"
+    )
+    role.add_argument("--handler-timeout-s", type=seconds(above=0.0), default=30.0)
+    role.add_argument(
+        "--lease-s",
+        type=seconds(above=0.0),
+        default=5.0,
+        help="how long other processes leave the events of one that is silent",
+    )
+    role.add_argument(
+        "--retain-s", type=seconds(), help="drop payloads so long after service (default: never)"
+    )
+    role.add_argument(
+        "--forget-after-s",
+        type=seconds(),
+        default=30 * 86_400.0,
+        help="with --retain-s: after that, drop ids too; copies that come later count as new events",
+    )
 
 
 def integer(least: int, most: int | None = None) -> Callable[[str], int]:

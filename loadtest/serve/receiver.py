@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from loadtest.serve.options import inbox_options, integer, open_inbox, server_options
 from loadtest.serve.secrets import secrets_of_sources
-from sim.errors import InputError
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
@@ -42,11 +41,8 @@ def add(roles: argparse._SubParsersAction[Any]) -> None:
 def _build(options: argparse.Namespace) -> Application:
     from loadtest.receiver import SOURCES, ReceiverApp, Settings, open_sources  # noqa: PLC0415
 
-    url = options.public_url
-    if url is not None and not url.startswith(("https://", "http://")):
-        raise InputError(f"--public-url {url!r} is not an http(s) URL")
     settings = Settings(
-        url,
+        options.public_url,
         tuple(origin.lower() for origin in options.cloudevents_origin),
         tuple(options.websub_topic),
         options.accept_sha1,

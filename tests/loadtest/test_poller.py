@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import subprocess
 import sys
 import time
@@ -19,8 +18,8 @@ from hypothesis import strategies as st
 from loadtest.consumers import Poller
 from loadtest.consumers.poller import next_tick, parse_page
 from loadtest.contract import MalformedEvent, now_us
-from loadtest.inbox import MAX_SUBMISSION, Inbox, read_ledger
-from loadtest.inbox.storage import Storage
+from loadtest.inbox import MAX_SUBMISSION, Inbox, StorageError, open_storage, read_ledger
+from loadtest.inbox.sqlite import SqliteStorage
 from tests.loadtest.servers import ROOT, Server, event, eventually, refused, running
 
 
@@ -92,7 +91,7 @@ def poll(
     **options: Any,
 ) -> None:
     async def run() -> None:
-        inbox = Inbox(path)
+        inbox = Inbox(open_storage(f"sqlite:///{path}"))
         await inbox.start()
         async with source:
             poller = Poller(source.url, inbox, **options)
@@ -208,10 +207,10 @@ def test_a_page_larger_than_a_submission_is_stored_whole(tmp_path: Path) -> None
 
 def test_a_page_is_stored_before_its_cursor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash between the two costs a duplicate, never an event."""
-    real = Storage.insert
+    real = SqliteStorage.insert
 
-    def insert(self: Storage, rows: list[Any]) -> list[tuple[int, int]]:
-        raise sqlite3.OperationalError("disk I/O error")
+    def insert(self: SqliteStorage, rows: list[Any]) -> list[tuple[int, int]]:
+        raise StorageError("disk I/O error")
 
     async def nothing_saved(poller: Poller, inbox: Inbox) -> None:
         assert poller.counts["errors"] == 1
@@ -221,9 +220,9 @@ def test_a_page_is_stored_before_its_cursor(tmp_path: Path, monkeypatch: pytest.
         assert source.asked[0][1] == "/events?limit=100"
         assert inbox.accepted == 2
 
-    monkeypatch.setattr(Storage, "insert", insert)
+    monkeypatch.setattr(SqliteStorage, "insert", insert)
     poll(tmp_path / "i.db", Source((0.0, 200, page(2, 0, 1))), 0.2, nothing_saved, interval_s=5)
-    monkeypatch.setattr(Storage, "insert", real)
+    monkeypatch.setattr(SqliteStorage, "insert", real)
     source = Source((0.0, 200, page(2, 0, 1)))
     poll(tmp_path / "i.db", source, 0.2, fetched_again, interval_s=5)
 
@@ -318,6 +317,7 @@ def test_a_killed_poller_goes_on_where_it_was(tmp_path: Path) -> None:
             eventually(lambda: poller.status()["accepted"] + before == 600)
             # At most the page whose cursor was not saved yet comes a second time.
             assert poller.status()["duplicates"] <= 7
+            eventually(lambda: all(row.visible_us is not None for row in read_ledger(tmp_path / "i.db")))
             assert poller.stop() == (0, "", "")
     rows = read_ledger(tmp_path / "i.db")
     assert [row.event_index for row in rows] == list(range(600))

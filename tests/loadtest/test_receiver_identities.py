@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.contract import MISSING, MalformedEvent
@@ -320,6 +320,7 @@ DEEP = [b"[" * n + b"]" * n for n in (950, 2000)] + [b'{"id":' * n + b"1" + b"}"
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
+@settings(max_examples=40)
 @given(
     document=DOCUMENTS | st.dictionaries(st.sampled_from(list(CLOUD)), DOCUMENTS),
     content_type=st.sampled_from(

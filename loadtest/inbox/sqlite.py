@@ -1,0 +1,396 @@
+"""The inbox in an SQLite file, shared by the processes of one machine.
+
+WAL with synchronous=FULL: a commit has reached the disk when it returns (SQLite documentation,
+"Write-Ahead Logging" and "PRAGMA synchronous"). Writers wait for each other, at most `BUSY_S`. Leases are
+times of the machine's monotonic clock; it starts anew with the machine, so a lease that ends later than
+its own length from now was written before that, and has lapsed.
+"""
+
+# ruff: noqa: S608 - statements are made of constants, never of what came from outside
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from loadtest.contract import now_us
+from loadtest.inbox.storage import (
+    KEEP_OWNERS_S,
+    MAX_GROUP,
+    NOBODY,
+    SCHEMA_VERSION,
+    STATES,
+    LedgerRow,
+    Listed,
+    Owned,
+    Row,
+    State,
+    StorageError,
+    StoredEvent,
+    other_version,
+)
+from sim.errors import InputError
+
+BUSY_S = 2.0
+
+# A seq is never used twice (AUTOINCREMENT), so that a late mark cannot hit another event.
+_SCHEMA = f"""
+CREATE TABLE inbox (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  source TEXT NOT NULL,
+  event_id TEXT NOT NULL,
+  event_index INTEGER NOT NULL,
+  event_type TEXT NOT NULL,
+  via TEXT NOT NULL,
+  payload BLOB,
+  created_us INTEGER NOT NULL,
+  received_us INTEGER NOT NULL,
+  owner INTEGER NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  visible_us INTEGER,
+  dead_reason TEXT,
+  finished_s INTEGER,
+  copies INTEGER NOT NULL DEFAULT 1,
+  UNIQUE (event_id, source)
+) STRICT;
+CREATE INDEX unserved ON inbox (owner, seq) WHERE finished_s IS NULL;
+CREATE INDEX finished ON inbox (finished_s) WHERE finished_s IS NOT NULL AND payload IS NOT NULL;
+CREATE INDEX purged ON inbox (finished_s) WHERE payload IS NULL;
+CREATE TABLE owners (
+  owner INTEGER PRIMARY KEY, alive_until_us INTEGER NOT NULL, lease_us INTEGER NOT NULL
+) STRICT;
+INSERT INTO owners VALUES ({NOBODY}, 0, 0);
+CREATE TABLE cursors (source TEXT PRIMARY KEY, cursor TEXT NOT NULL) STRICT, WITHOUT ROWID;
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+_INSERT = (
+    "INSERT INTO inbox "
+    "(source, event_id, event_index, event_type, via, payload, created_us, received_us, owner) VALUES "
+)
+_LIVE = "alive_until_us > :now AND alive_until_us <= :now + lease_us"
+_STATE = f"""
+CASE WHEN visible_us IS NOT NULL THEN 'visible' WHEN dead_reason IS NOT NULL THEN 'dead'
+     WHEN owner IN (SELECT owner FROM owners WHERE {_LIVE}) THEN 'in-service' ELSE 'waiting' END
+"""
+
+
+class SqliteStorage:
+    """A `Storage` in the file at `path`, made when missing.
+
+    Raises:
+        InputError: the file cannot be opened for writing, or is no inbox of this version.
+    """
+
+    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
+        self.owner = secrets.randbits(47) + 1
+        self.url = f"sqlite:///{path}"
+        self._path = path
+        self._values = f"(?,?,?,?,?,?,?,?,{self.owner})"
+        if must_exist and not path.is_file():
+            raise InputError(f"there is no inbox at {path}")
+        self._db: sqlite3.Connection | None = None
+        try:
+            self._db = _connect(path, "rwc")
+            _prepare(self._db)
+            self._last_seq = _last_seq(self._db)
+        except sqlite3.Error as error:
+            self._disconnect()
+            raise InputError(f"the inbox {path} cannot be opened: {error}") from None
+
+    def insert(self, rows: Sequence[Row]) -> list[tuple[int, int]]:
+        """See `Storage`. One statement when all are new, three when not, whatever their number.
+
+        A thread that takes the GIL again for every row waits for it every time.
+        """
+        with self._open() as db:
+            values = ",".join([self._values] * len(rows))
+            done = db.execute(
+                f"{_INSERT}{values} ON CONFLICT (event_id, source) DO NOTHING",
+                [field for row in rows for field in row],
+            )
+            if done.rowcount == len(rows) and done.lastrowid is not None:
+                # Nobody else writes within a statement, so the row ids are the last ones, in a row.
+                before, self._last_seq = done.lastrowid - len(rows), done.lastrowid
+                return [(before + position, row[2]) for position, row in enumerate(rows, start=1)]
+            # Not one transaction: who dies in between has not acknowledged the copies it did not count.
+            fresh = db.execute(
+                "SELECT seq, event_index, event_id, source FROM inbox "
+                "WHERE finished_s IS NULL AND owner = ? AND seq > ? ORDER BY seq",
+                (self.owner, self._last_seq),
+            ).fetchall() if done.rowcount else []  # fmt: skip
+            first = {(event_id, source) for _, _, event_id, source in fresh}
+            again = []
+            for row in rows:
+                if (key := (row[1], row[0])) in first:
+                    first.remove(key)
+                else:
+                    again.append(key)
+            db.execute(
+                "UPDATE inbox SET copies = copies + more.n FROM ("
+                "SELECT json_extract(value, '$[0]') AS event_id, json_extract(value, '$[1]') AS source, "
+                "count(*) AS n FROM json_each(?) GROUP BY 1, 2) AS more "
+                "WHERE inbox.event_id = more.event_id AND inbox.source = more.source",
+                (json.dumps(again),),
+            )
+            if fresh:
+                self._last_seq = fresh[-1][0]
+            return [(seq, index) for seq, index, _, _ in fresh]
+
+    def beat(self, lease_s: float, room: int) -> list[Owned]:
+        """See `Storage`."""
+        now, lease = now_us(), round(lease_s * 1e6)
+        at = {"owner": self.owner, "now": now, "lease": lease, "until": now + lease, "room": room}
+        with self._open() as db, _transaction(db):
+            db.execute(
+                "INSERT INTO owners VALUES (:owner, :until, :lease) ON CONFLICT (owner) DO UPDATE "
+                "SET alive_until_us = excluded.alive_until_us, lease_us = excluded.lease_us",
+                at,
+            )
+            if room > 0:
+                db.execute(
+                    "UPDATE inbox SET owner = :owner WHERE seq IN (SELECT seq FROM inbox "
+                    f"WHERE finished_s IS NULL AND owner IN (SELECT owner FROM owners WHERE NOT ({_LIVE})) "
+                    "ORDER BY seq LIMIT :room)",
+                    at,
+                )
+            db.execute(
+                "DELETE FROM owners WHERE owner != :nobody AND alive_until_us < :long_ago AND NOT EXISTS ("
+                "SELECT 1 FROM inbox WHERE finished_s IS NULL AND inbox.owner = owners.owner)",
+                {"nobody": NOBODY, "long_ago": now - KEEP_OWNERS_S * 1_000_000},
+            )
+            # One value, however many events: see `insert`.
+            (mine,) = db.execute(
+                "SELECT json_group_array(json_array(seq, event_index, attempts)) FROM (SELECT * FROM inbox "
+                "WHERE finished_s IS NULL AND owner = :owner ORDER BY seq)",
+                at,
+            ).fetchone()
+            self._last_seq = _last_seq(db)  # what was taken over is not new to `insert`
+        return [Owned(*event) for event in json.loads(mine)]
+
+    def begin(self, seqs: Sequence[int]) -> list[StoredEvent]:
+        """See `Storage`."""
+        with self._open() as db:
+            events = db.execute(
+                "UPDATE inbox SET attempts = attempts + 1 WHERE seq IN (SELECT value FROM json_each(:seqs)) "
+                "AND finished_s IS NULL AND owner = :owner "
+                f"AND EXISTS (SELECT 1 FROM owners WHERE owner = :owner AND {_LIVE}) "
+                "RETURNING seq, source, event_id, event_index, event_type, via, payload, created_us, "
+                "received_us, attempts",
+                {"seqs": json.dumps(list(seqs)), "owner": self.owner, "now": now_us()},
+            ).fetchall()
+        return sorted(StoredEvent(*event) for event in events)
+
+    def settle(self, visible: Sequence[tuple[int, int]], dead: Sequence[tuple[int, str]]) -> int:
+        """See `Storage`."""
+        counted = 0
+        for column, done in (("visible_us", visible), ("dead_reason", dead)):
+            if done:
+                with self._open() as db:
+                    # The unary + keeps the search on seq.
+                    counted += db.execute(
+                        f"UPDATE inbox SET {column} = json_extract(done.value, '$[1]'), finished_s = ? "
+                        "FROM json_each(?) AS done WHERE seq = json_extract(done.value, '$[0]') "
+                        "AND +owner = ? "
+                        f"AND (finished_s IS NULL OR {column} = json_extract(done.value, '$[1]'))",
+                        (int(time.time()), json.dumps(done), self.owner),
+                    ).rowcount
+        return counted
+
+    def cursor(self, source: str) -> str | None:
+        """See `Storage`."""
+        with self._open() as db:
+            row = db.execute("SELECT cursor FROM cursors WHERE source = ?", (source,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def save_cursor(self, source: str, cursor: str) -> None:
+        """See `Storage`."""
+        with self._open() as db:
+            db.execute(
+                "INSERT INTO cursors VALUES (?, ?) "
+                "ON CONFLICT (source) DO UPDATE SET cursor = excluded.cursor",
+                (source, cursor),
+            )
+
+    def purge(self, older_than_s: float, forget_after_s: float, *, dead: bool, limit: int) -> tuple[int, int]:
+        """See `Storage`."""
+        now = time.time()
+        with self._open() as db:
+            dropped = db.execute(
+                "UPDATE inbox SET payload = NULL WHERE seq IN ("
+                f"SELECT seq FROM inbox WHERE {_PURGEABLE} LIMIT ?)",
+                (now - older_than_s, dead, limit),
+            ).rowcount
+            forgotten = db.execute(
+                "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox WHERE payload IS NULL "
+                "AND finished_s <= ? LIMIT ?)",
+                (now - max(older_than_s, forget_after_s), limit),
+            ).rowcount
+        return dropped, forgotten
+
+    def purgeable(self, older_than_s: float, *, dead: bool) -> int:
+        """See `Storage`."""
+        with self._open() as db:
+            (count,) = db.execute(
+                f"SELECT count(*) FROM inbox WHERE {_PURGEABLE}", (time.time() - older_than_s, dead)
+            ).fetchone()
+        return int(count)
+
+    def replay(self, states: Iterable[Literal["visible", "dead"]], event_id: str | None) -> int:
+        """See `Storage`."""
+        wanted = set(states)
+        with self._open() as db:
+            return db.execute(
+                f"UPDATE inbox SET owner = {NOBODY}, attempts = 0, visible_us = NULL, dead_reason = NULL, "
+                "finished_s = NULL WHERE finished_s IS NOT NULL AND payload IS NOT NULL "
+                "AND ((? AND visible_us IS NOT NULL) OR (? AND dead_reason IS NOT NULL)) "
+                "AND (?3 IS NULL OR event_id = ?3)",
+                ("visible" in wanted, "dead" in wanted, event_id),
+            ).rowcount
+
+    def counts(self) -> dict[State, int]:
+        """See `Storage`."""
+        with self._open() as db:
+            found = db.execute(f"SELECT {_STATE} AS state, count(*) FROM inbox GROUP BY 1", {"now": now_us()})
+            return dict.fromkeys(STATES, 0) | dict(found.fetchall())
+
+    def events(self, state: State | None, limit: int) -> list[Listed]:
+        """See `Storage`."""
+        with self._open() as db:
+            found = db.execute(
+                f"SELECT * FROM (SELECT seq, {_STATE} AS state, source, event_id, event_type, via, copies, "
+                "attempts, dead_reason, finished_s, payload IS NULL FROM inbox) "
+                "WHERE :state IS NULL OR state = :state ORDER BY seq DESC LIMIT :limit",
+                {"now": now_us(), "state": state, "limit": limit},
+            ).fetchall()
+        return [Listed._make(row)._replace(purged=bool(row[-1])) for row in found]
+
+    def ledger(self) -> list[LedgerRow]:
+        """See `Storage`."""
+        with self._open() as db:
+            return _ledger(db)
+
+    def close(self) -> None:
+        """See `Storage`."""
+        try:
+            with self._open() as db, _transaction(db):
+                db.execute(
+                    f"UPDATE inbox SET owner = {NOBODY} WHERE finished_s IS NULL AND owner = ?", (self.owner,)
+                )
+                db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
+        finally:
+            self._disconnect()
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """The connection; after a failure another one, for SQLite does not survive every mishap of a file."""
+        try:
+            if self._db is None:
+                self._db = _connect(self._path, "rw")
+                if _version(self._db) != SCHEMA_VERSION:
+                    raise sqlite3.DatabaseError("it is no inbox any more")
+                self._last_seq = _last_seq(self._db)
+            yield self._db
+        except (sqlite3.Error, OverflowError) as error:
+            self._disconnect()
+            raise StorageError(f"SQLite: {error}") from error
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+_PURGEABLE = "payload IS NOT NULL AND finished_s <= ? AND (visible_us IS NOT NULL OR ?)"
+
+
+def read_sqlite(path: Path) -> list[LedgerRow]:
+    """Every event of an inbox that need not be writable.
+
+    Raises:
+        InputError: the file is missing or is no inbox.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no inbox at {path}")
+    db = None
+    try:
+        db = _connect(path, "ro")
+        return _ledger(db)
+    except sqlite3.Error as error:
+        raise InputError(f"{path} cannot be read as an inbox: {error}") from None
+    finally:
+        if db is not None:
+            db.close()
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    # Autocommit: each statement is its own transaction, durable when it returns.
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=MAX_GROUP + 32,
+    )
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    """Make the tables, unless they are there; several processes may be at it at once."""
+    _while_busy(lambda: db.execute("PRAGMA journal_mode = WAL"))
+    with _transaction(db):  # which also shows that the file can be written
+        version = _version(db)
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if version == 0 and tables == 0:
+            for statement in _SCHEMA.split(";\n"):
+                db.execute(statement)
+        elif 0 < version < SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(other_version(version))
+        elif version != SCHEMA_VERSION:
+            raise sqlite3.DatabaseError("it is a database, but not an inbox of this version")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # writes, which is the proof
+
+
+def _while_busy(work: Callable[[], Any]) -> None:
+    """SQLite does not wait by itself for a change of the journal's mode."""
+    give_up = time.monotonic() + BUSY_S
+    while True:
+        try:
+            work()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _last_seq(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence").fetchone()[0])
+
+
+def _ledger(db: sqlite3.Connection) -> list[LedgerRow]:
+    columns = ", ".join(LedgerRow._fields)
+    return [LedgerRow._make(row) for row in db.execute(f"SELECT {columns} FROM inbox ORDER BY seq")]

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from yarl import URL
+
 from loadtest.asgi import Application
 from loadtest.contract import now_us
 from loadtest.openapi import PROVIDER, published
@@ -39,7 +41,7 @@ class ProviderApp(Application):
         self,
         dispatcher: Dispatcher,
         *,
-        subscribe: Sequence[str] = (),
+        subscribe: Sequence[URL] = (),
         api: ApiPolicy | None = None,
         limits: ApiLimits | None = None,
         ledger: Ledger | None = None,

@@ -12,6 +12,8 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from yarl import URL
+
 from loadtest.contract import now_us
 from loadtest.provider.delivery import OUTCOMES, PENDING, Delivery
 from loadtest.provider.endpoint import Endpoint, Memory
@@ -121,7 +123,7 @@ class Dispatcher:
             return Signing(name, [secret])
         return own_signing(name, self.defaults.secrets)
 
-    def subscribe(self, url: str, signing: Signing, policy: WebhookPolicy | None = None) -> Endpoint:
+    def subscribe(self, url: URL, signing: Signing, policy: WebhookPolicy | None = None) -> Endpoint:
         """Add an endpoint, whose URL was admitted; it gets what is published from now on.
 
         Raises:

@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from yarl import URL
+
 from loadtest.contract import now_us
 from loadtest.provider.delivery import ACKNOWLEDGED, FAILED, PENDING, Deliveries, Delivery
 from loadtest.provider.feed import Published
@@ -53,7 +55,7 @@ class Endpoint:
 
     Args:
         key: its id.
-        url: where to, checked already.
+        url: where to, admitted already (`Outbound.admit`).
         signing: its secrets.
         policy: how it is served.
         memory: what it may remember.
@@ -71,7 +73,7 @@ class Endpoint:
     def __init__(
         self,
         key: str,
-        url: str,
+        url: URL,
         signing: Signing,
         policy: WebhookPolicy,
         memory: Memory,
@@ -84,7 +86,7 @@ class Endpoint:
         self.url = url
         self.signing = signing
         self.counts = Counts()
-        self.deliveries = Deliveries(memory.history, lambda delivery: forgotten(delivery, self.url))
+        self.deliveries = Deliveries(memory.history, lambda delivery: forgotten(delivery, str(self.url)))
         self.in_flight = 0
         self.policy = policy
         self.standing = Standing(policy.disabling)
@@ -111,7 +113,7 @@ class Endpoint:
         """The subscription as its API shows it: no secrets."""
         return {
             "id": self.key,
-            "url": self.url,
+            "url": str(self.url),
             "format": self.signing.name,
             **self.standing.document(now_us()),
             **self.deliveries.counts,

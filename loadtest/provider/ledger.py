@@ -41,13 +41,12 @@ class Ledger:
 
     def delivery(self, delivery: Delivery, url: str) -> None:
         """Note how a delivery ended, or that it has not."""
-        event, payload, published_us = delivery.published
-        del payload
+        event = delivery.published.event
         self._writer.writerow(
             (
                 event.index,
                 event.id,
-                published_us,
+                delivery.published.published_us,
                 -1 if delivery.first_attempt_us is None else delivery.first_attempt_us,
                 delivery.attempts,
                 -1 if delivery.acknowledged_us is None else delivery.acknowledged_us,

@@ -1,9 +1,9 @@
 """Where requests may go: to allow-listed hosts only, so that nobody can turn the provider on its own network.
 
-Checked three times. The URL, when somebody subscribes, before each attempt and at each redirect: scheme, host
-and, of an address written out, the address. The addresses that a name stands for, after resolution; what
-passes is what is connected to, so a name that means another address the next time is checked again the next
-time. And at the last moment the address of the very socket (`Outbound.socket`), in case anything got past.
+Checked three times. The URL, when somebody subscribes and at each redirect: scheme, host and, of an address
+written out, the address. The addresses that a name stands for, after each resolution; what passes is what is
+connected to, so a name that stands for another address the next time gains nothing. And at the last moment
+the address of the very socket (`Outbound.socket`), in case anything got past.
 
 An allow-list holds networks (``10.1.0.0/16``, ``::1``), which allow every name that stands for an address in
 them, and names (``hooks.example.com``), which allow whatever they stand for if it is globally reachable (IANA

@@ -119,9 +119,12 @@ class Sender:
         await self._resolver.close()
 
     async def post(
-        self, url: str, body: bytes, headers: Mapping[str, str], policy: WebhookPolicy, counts: Counts
+        self, url: URL, body: bytes, headers: Mapping[str, str], policy: WebhookPolicy, counts: Counts
     ) -> Answer:
-        """Send, and say what became of it; bytes, connections and redirects are counted here."""
+        """Send, and say what became of it; bytes, connections and redirects are counted here.
+
+        `url` comes from `Outbound.url`.
+        """
         try:
             async with asyncio.timeout(policy.timeout_s):
                 return await self._follow(url, body, headers, policy, counts)
@@ -136,9 +139,8 @@ class Sender:
             return Answer("connection", f"no HTTP answer: {type(error).__name__}")
 
     async def _follow(
-        self, url: str, body: bytes, headers: Mapping[str, str], policy: WebhookPolicy, counts: Counts
+        self, hop: URL, body: bytes, headers: Mapping[str, str], policy: WebhookPolicy, counts: Counts
     ) -> Answer:
-        hop = self._outbound.url(url)
         for left in range(policy.max_redirects, -1, -1):
             async with self._session.post(
                 hop,

@@ -8,7 +8,7 @@ a new secret replaces the old one at once, and it is the receiver that accepts e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from loadtest.contract import GITHUB_DELIVERY, GITHUB_EVENT, SECRET_VARIABLE, Envelope
@@ -94,7 +94,7 @@ its delivery where the format has a header for that, and is kept when it is sent
 
 @dataclass(slots=True)
 class _Secret:
-    text: str
+    text: str = field(repr=False)
     until_us: int | None
 
 

@@ -30,6 +30,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
+from yarl import URL
+
 from loadtest.asgi import Handler, Receive, Scope, Send, read_body, reply_error, reply_json
 from loadtest.contract import MalformedEvent, now_us, parse_json
 from loadtest.provider.delivery import ACKNOWLEDGED, OUTCOMES
@@ -107,11 +109,10 @@ class SubscriptionsApi:
             raise Refused(404, f"there is no subscription {key!r:.80}")
         return endpoint
 
-    async def _admit(self, url: object) -> str:
+    async def _admit(self, url: object) -> URL:
         if not isinstance(url, str):
             raise InputError(f"url must be a string, got {url!r:.80}")
-        await asyncio.to_thread(self._dispatcher.outbound.admit, url)
-        return url
+        return await asyncio.to_thread(self._dispatcher.outbound.admit, url)
 
     async def _list(self, scope: Scope, body: bytes) -> tuple[int, object]:
         del scope, body

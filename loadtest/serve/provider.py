@@ -81,8 +81,7 @@ def _build(options: argparse.Namespace) -> Application:
     from loadtest.provider.signing import FORMATS  # noqa: PLC0415
 
     outbound = Outbound(options.allow_host)
-    for url in options.subscribe:
-        outbound.admit(url)
+    subscribe = [outbound.admit(url) for url in options.subscribe]
     defaults = Defaults(_policy(options), secrets_of_sources(options.secret_file, tuple(FORMATS)))
     memory = Memory(options.queue_limit, options.history)
     bounds = Bounds(options.max_subscriptions, options.max_in_flight, memory)
@@ -91,7 +90,7 @@ def _build(options: argparse.Namespace) -> Application:
     dispatcher = Dispatcher(defaults, outbound, tls, bounds, ledger)
     return ProviderApp(
         dispatcher,
-        subscribe=options.subscribe,
+        subscribe=subscribe,
         api=_api_policy(options),
         limits=_api_limits(options),
         ledger=ledger,

@@ -68,29 +68,33 @@ class Endpoint:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        connection = self.accepted
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                start, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
-                headers = {
-                    name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)
-                }
-                body = await reader.readexactly(int(headers.get("content-length", "0")))
-                number, got = len(self.got), Got(time.monotonic(), connection, start, headers, body)
-                self.got.append(got)
-                reply = self.behaviour(number, got)
-                if reply is None:
-                    await reader.read()  # until the sender hangs up
-                    break
-                if isinstance(reply, tuple):
-                    await asyncio.sleep(reply[1])
-                    reply = reply[0]
-                for offset in range(0, len(reply), 8192):
-                    writer.write(reply[offset : offset + 8192])
-                    await writer.drain()
-                    self.written += len(reply[offset : offset + 8192])
-        writer.transport.abort()
+        try:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+                await self._answer_all(self.accepted, reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def _answer_all(
+        self, connection: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            start, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+            headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            number, got = len(self.got), Got(time.monotonic(), connection, start, headers, body)
+            self.got.append(got)
+            reply = self.behaviour(number, got)
+            if reply is None:
+                await reader.read()  # until the sender hangs up
+                break
+            if isinstance(reply, tuple):
+                await asyncio.sleep(reply[1])
+                reply = reply[0]
+            for offset in range(0, len(reply), 8192):
+                writer.write(reply[offset : offset + 8192])
+                await writer.drain()
+                self.written += len(reply[offset : offset + 8192])
 
 
 @contextmanager
@@ -119,6 +123,7 @@ def endpoints(
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.01)  # for the transports to close
 
     servers = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
     try:

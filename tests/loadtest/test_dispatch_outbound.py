@@ -183,7 +183,7 @@ def sent(
         table = WebhookPolicy.from_table({"timeout_s": 5, **policy})
         try:
             return [
-                await sender.post(url(endpoint), b"{}", {"webhook-id": "x"}, table, counts)
+                await sender.post(outbound.url(url(endpoint)), b"{}", {"webhook-id": "x"}, table, counts)
                 for _ in range(times)
             ], counts
         finally:

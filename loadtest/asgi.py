@@ -176,6 +176,17 @@ def target_of(scope: Scope) -> bytes:
     return path + b"?" + query if query else path
 
 
+async def cut_off(scope: Scope, receive: Receive) -> None:
+    """Close a client's connection at once, without waiting until it has taken what it was sent.
+
+    Its request must have been read. A connection that is closed already has nothing left to abort.
+    """
+    if "hookbench.connection" in scope["extensions"]:
+        scope["extensions"]["hookbench.connection"]["abort"]()
+    while (await receive())["type"] != "http.disconnect":  # else the server would miss the answer's end
+        pass
+
+
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     """The whole request body.
 
@@ -231,13 +242,3 @@ async def reply_bytes(send: Send, status: int, body: bytes, *headers: tuple[byte
 async def reply_error(send: Send, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
     """Answer ``{"error": message}``."""
     await reply_json(send, status, {"error": message}, *headers)
-
-
-async def cut_off(scope: Scope, receive: Receive) -> None:
-    """Close a client's connection at once, without waiting until it has taken what it was sent.
-
-    Its request must have been read.
-    """
-    scope["extensions"]["hookbench.connection"]["abort"]()
-    while (await receive())["type"] != "http.disconnect":  # else the server would miss the answer's end
-        pass

@@ -135,7 +135,7 @@ class Feed:
         self._remembered: deque[str] = deque()
         # Another run has other events at the same positions: its cursors and ETags must differ.
         self._instance = os.urandom(6).hex()
-        self._last_page: Page | None = None
+        self._last_page: tuple[tuple[int, int, bool, int, frozenset[str], int], Page] | None = None
 
     def __len__(self) -> int:
         """How many events were ever published."""
@@ -234,14 +234,12 @@ class Feed:
     def page_from(self, position: int, size: int, types: Collection[str] = (), missed: int = 0) -> Page:
         """The page of at most `size` events from a position on; `missed` are forgotten before it."""
         part = self.read(position, size, self._max_page_bytes, types)
-        page = Page(
-            self._instance, part.start, part.end, part.more, missed + part.missed, frozenset(types), size,
-            tuple(entry.payload for entry in part.events),
-        )  # fmt: skip
+        asked = (part.start, part.end, part.more, missed + part.missed, frozenset(types), size)
         # Whoever asks for the same page shares its bytes: one publication may be awaited by thousands.
-        if self._last_page is None or self._last_page.etag != page.etag or self._last_page.size != size:
-            self._last_page = page
-        return self._last_page
+        if self._last_page is None or self._last_page[0] != asked:
+            page = Page(self._instance, *asked, tuple(entry.payload for entry in part.events))
+            self._last_page = asked, page
+        return self._last_page[1]
 
     def read(self, position: int, most_events: int, most_bytes: int, types: Collection[str] = ()) -> Extract:
         """The events from a position on, of certain types if any are given.

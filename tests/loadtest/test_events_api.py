@@ -15,7 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from loadtest.inbox import LedgerRow
 from loadtest.runner import race
+from loadtest.runner.comparison import with_missed
+from loadtest.runner.session import api_flags, unlike_the_model
 from sim import simulate
 from sim.scenario import scenario_from
 from tests.loadtest.servers import Server, event, eventually, refused, running
@@ -297,7 +300,7 @@ def test_retention_is_told_to_who_comes_too_late() -> None:
 
 
 def test_retention_by_age() -> None:
-    with running("provider", "--retention-s", "0.4") as server:
+    with running("provider", "--retention-s", "1.5") as server:
         start = server.request("GET", "/events").json()["cursor"]
         publish(server, 2)
         assert len(server.request("GET", f"/events?after={start}").json()["events"]) == 2
@@ -306,13 +309,13 @@ def test_retention_by_age() -> None:
 
 
 def test_a_lagging_feed_wakes_its_waiters_later() -> None:
-    with running("provider", "--feed-lag-s", "0.4") as server, asking(server, "/events?wait=50") as (waiter,):
+    with running("provider", "--feed-lag-s", "0.7") as server, asking(server, "/events?wait=50") as (waiter,):
         eventually(lambda: server.status()["waiting_polls"] == 1)
         started = time.monotonic()
         wanted = publish(server, 2)
         assert server.request("GET", "/events").json()["events"] == []
         status, _, body = answer_on(waiter)
-        assert time.monotonic() - started >= 0.4
+        assert time.monotonic() - started >= 0.7
         assert (status, ids(body)) == (200, wanted)
         with asking(server, f"/events?after={json.loads(body)['cursor']}&wait=50") as (again,):
             eventually(lambda: server.status()["waiting_polls"] == 1)
@@ -373,7 +376,7 @@ def test_the_poller_comes_back_when_the_limit_allows(tmp_path: Path) -> None:
         first_window = time.monotonic() // 1
         with running(*polling(server, tmp_path, 0.02)) as poller:
             eventually(lambda: poller.status()["visible"] == wanted)
-            eventually(lambda: poller.status()["rejected"] >= 2)
+            eventually(lambda: poller.status()["rejected"] >= 4)
             windows = time.monotonic() // 1 - first_window + 1
             status = poller.status()
             assert status["rejected"] <= windows
@@ -391,23 +394,56 @@ def test_the_poller_follows_more_and_counts_what_it_missed(tmp_path: Path) -> No
         assert (status["requests"], status["missed_events"]) == (3, 100)
 
 
+FORGETFUL = scenario_from(
+    {
+        "name": "forgetful",
+        "workload": {"kind": "periodic", "rate_per_s": 60, "payload_bytes": 300},
+        "receiver": {"service": {"kind": "constant", "mean_s": 0.0005}},
+        "polling": {"interval_s": 0.5},
+        "provider_api": {
+            "retention": {"events": 10},
+            "rate_limit": {"requests": 1000, "per_s": 1},
+            "feed_lag_s": 0.01,
+            "service": {"kind": "constant", "mean_s": 0.001},
+        },
+        "run": {"duration_s": 2},
+    }
+)
+
+
+def test_the_runner_passes_the_scenarios_api_on(tmp_path: Path) -> None:
+    """The flags, given to a provider, have the effect that the scenario asks for."""
+    scenario = FORGETFUL.with_values(**{"provider_api.rate_limit.requests": 7})
+    flags = api_flags(scenario, 2_000_000, tmp_path / "api.json")
+    assert flags[flags.index("--max-events") + 1] == "2000000"
+    assert int(flags[flags.index("--max-feed-mb") + 1]) * 2**20 > 2_000_000 * 1200
+    with running("provider", *flags) as server:
+        publish(server, 20)
+        eventually(lambda: server.request("GET", "/events").status == 429)
+        assert server.status()["rate_limited"] == 1
+    last_value = scenario.with_values(**{"workload.content": "last_value"})
+    api_flags(last_value, 1, tmp_path / "api.json")
+    assert json.loads((tmp_path / "api.json").read_text())["retention"] == {"events": 1}
+    assert not any("retention" in note or "lag" in note for note in unlike_the_model(scenario))
+
+
+def test_the_oldest_that_never_came_are_what_was_missed() -> None:
+    ledger = [{"index": str(index), "outcome": "published"} for index in range(6)]
+    rows = [LedgerRow(n, f"e{n}", n, "t", "poll", 1, 1, None, 1) for n in (0, 3, 4)]
+    marked = with_missed(ledger, rows, 2)
+    assert [int(row["index"]) for row in marked if row["outcome"] == "failed"] == [1, 2]
+    assert with_missed(ledger, rows, 0) == ledger
+
+
+@pytest.mark.slow
 def test_a_race_enacts_the_retention(tmp_path: Path) -> None:
     """What the provider forgot before the poller came is lost by design, and does not void the run."""
-    scenario = scenario_from(
-        {
-            "name": "forgetful",
-            "workload": {"kind": "periodic", "rate_per_s": 60, "payload_bytes": 300},
-            "receiver": {"service": {"kind": "constant", "mean_s": 0.0005}},
-            "polling": {"interval_s": 0.5},
-            "provider_api": {"retention": {"events": 10}},
-            "run": {"duration_s": 2},
-        }
-    )
-    result = race(scenario, ["polling"], out=tmp_path, figures=False)
+    result = race(FORGETFUL, ["polling"], out=tmp_path, figures=False)
     (run,) = result.runs
     assert run.ledger.given_up >= 40  # 30 events an interval, of which 10 are left
     assert run.ledger.visible + run.ledger.given_up == run.ledger.acknowledged
     assert (run.records["status"] == "lost").sum() == run.ledger.given_up
     model = simulate(result.scenario, ["polling"], seed=result.seed, records=True).records
-    assert abs((model["status"] == "lost").sum() - run.ledger.given_up) <= 6  # a poll's few ms, four times
+    # A poll comes some ms late; on a busy machine one may be skipped, which costs a page of 10.
+    assert abs((model["status"] == "lost").sum() - run.ledger.given_up) <= 15
     assert not [reason for reason in run.void if "lost" in reason]

@@ -39,7 +39,7 @@ class ClientGone(HookbenchError):
 class Application:
     """Routes by method and path, and lets the server start and stop what is behind it.
 
-    Subclasses fill `routes` and may override `start`, `stop`, `drain_begins`, `ready` and `status`. A path
+    Subclasses fill `routes` and may override `start`, `stop`, `quiesce`, `ready` and `status`. A path
     of `routes` may hold parameters, each a whole segment, as in ``/subscriptions/{id}/rotate``: a handler
     finds their values, percent-decoded and never empty, in ``scope["path_params"]``. Exact paths win, then
     the first that fits.
@@ -70,11 +70,11 @@ class Application:
     async def start(self) -> None:
         """Called once on the event loop, before the first request."""
 
+    def quiesce(self) -> None:
+        """Called once when the process is to end: let no request in progress wait any longer."""
+
     async def stop(self) -> None:
         """Called once after the last request was answered."""
-
-    def drain_begins(self) -> None:
-        """Called on the event loop when a stop was asked for: requests that wait by design should end."""
 
     def ready(self) -> str | None:
         """Why new requests had better go elsewhere, in a few words; None when they are welcome."""

@@ -203,19 +203,20 @@ def shown(value: object) -> str:
     return type(value).__name__ if isinstance(value, list | dict) else f"{value!r:.80}"
 
 
-def loopback_url(url: str, purpose: str) -> str:
-    """`url` when it is plain HTTP to this machine; a benchmark must not load anybody else's server.
+def loopback_url(url: str, purpose: str, schemes: tuple[str, ...] = ("http",)) -> str:
+    """`url` when it leads to this machine; a benchmark must not load anybody else's server.
 
     Raises:
-        InputError: not an http:// URL with a valid port, or its host is not a loopback address.
+        InputError: no URL of one of the `schemes` with a valid port, or its host is no loopback address.
     """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise InputError(f"{purpose} {url!r} is not a URL: {error}") from None
-    if parts.scheme != "http" or not host:
-        raise InputError(f"{purpose} {url!r} is not an http:// URL")
+    if parts.scheme not in schemes or not host:
+        wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise InputError(f"{purpose} {url!r} is not an {wanted} URL")
     if host != "localhost" and not _is_loopback(host):
         raise InputError(f"{purpose} {url!r} is not on this machine: use localhost, 127.0.0.0/8 or [::1]")
     return url

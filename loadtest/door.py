@@ -57,6 +57,7 @@ class Door:
         )  # fmt: skip
         self._config.load()
         self._is_open = False
+        self._opening: set[asyncio.Task[None]] = set()
 
     @property
     def scheme(self) -> str:
@@ -134,7 +135,10 @@ class Door:
     def _take_in(self, sock: socket.socket) -> None:
         protocol = HttpProtocol(self._config, self._state, self.connections)
         if self.connections.admit(protocol, monotonic()):
-            protocol.opening = self._loop.create_task(self._open(protocol, sock))
+            protocol.opening = sock
+            task = self._loop.create_task(self._open(protocol, sock))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
         else:
             self._turn_away(sock)
 
@@ -155,9 +159,8 @@ class Door:
         ):  # no TLS, no common version, no answer in time (ssl.SSLError and TimeoutError are OSErrors)
             self.connections.ended["handshake"] += 1
         finally:
-            if protocol.opening is not None:  # it never opened
+            if protocol.opening is not None:  # it never opened, and the loop has closed the socket
                 self.connections.forget(protocol)
-                sock.close()
 
     def _turn_away(self, sock: socket.socket) -> None:
         """503, where it costs nothing: not after a handshake, and without waiting for anything."""

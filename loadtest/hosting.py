@@ -12,6 +12,7 @@ import gc
 import ipaddress
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -133,6 +134,7 @@ class _Server:
         self._signals = asyncio.Semaphore(0)
         self._stopping = False
         self._exposition = Exposition(app, door.connections)
+        self._watch = Watch(lambda: app.refused | door.connections.refused, app.ready)
         app.routes["/metrics"] = {"GET": self._metrics}
         app.edge_status = door.connections.status
         app.shut_down = self._stop
@@ -159,8 +161,8 @@ class _Server:
         gc.freeze()  # what is loaded by now stays: no collection needs to look at it again
         for door in self._doors:
             door.open()
-        watching = loop.create_task(self._watch())
-        watching.add_done_callback(self._watch_ended)
+        watching = loop.create_task(self._sweep())
+        watching.add_done_callback(self._sweep_ended)
         self._say_ready()
         await self._signals.acquire()
         self._stopping = True
@@ -170,6 +172,8 @@ class _Server:
             door.close()
             await door.finish()
         watching.cancel()
+        self._watch.look(math.inf)
+        logs.catch_up(at_once=True)
         logs.event(log, logging.INFO, "stopped")
         if app.failure is not None:
             raise HookbenchError(app.failure)
@@ -184,7 +188,7 @@ class _Server:
         door.close()
         await asyncio.sleep(_SETTLE_S)  # what reached us before the signal is read now, and so in progress
         door.begin_drain()
-        app.drain_begins()
+        app.quiesce()
         await self._until_signalled(asyncio.wait_for(self._all_closed(), drain_s))
         cut = await door.finish()
         if cut:
@@ -207,21 +211,20 @@ class _Server:
         elif not isinstance(work.exception(), TimeoutError | None):
             work.result()
 
-    async def _watch(self) -> None:
+    async def _sweep(self) -> None:
         """Sweep the connections, and log what is worth a line."""
-        app, door = self._app, self._door
-        watch = Watch(lambda: app.refused | door.connections.refused, app.ready)
+        door = self._door
         while True:
             await asyncio.sleep(door.connections.limits.sweep_s)
             now = monotonic()
             for each in self._doors:
                 each.connections.sweep(now)
-            watch.look(now)
+            self._watch.look(now)
             logs.catch_up()
 
-    def _watch_ended(self, task: asyncio.Task[None]) -> None:
+    def _sweep_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._app.fail(f"the watch over connections died: {logs.whereabouts(error)}")
+            self._app.fail(f"the sweep over connections died: {logs.whereabouts(error)}")
 
     def _stop(self) -> None:
         """What a first signal does, from within."""

@@ -38,11 +38,11 @@ def configure(form: str = "text", level: str = "warning", stream: TextIO | None 
     return handler
 
 
-def catch_up() -> None:
-    """Tell of the lines that were left out in windows that are over."""
+def catch_up(*, at_once: bool = False) -> None:
+    """Tell of the lines that were left out in windows that are over, or so far."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, Handler):
-            handler.catch_up()
+            handler.catch_up(at_once=at_once)
 
 
 def event(log: logging.Logger, level: int, message: str, /, **fields: Any) -> None:
@@ -118,12 +118,12 @@ class Handler(logging.StreamHandler[TextIO]):
         if kind.count <= BURST:
             super().emit(record)
 
-    def catch_up(self) -> None:
-        """Tell of lines left out in windows that are over; called now and then, under the handler's lock."""
+    def catch_up(self, *, at_once: bool = False) -> None:
+        """Tell of the lines that were left out in windows that are over, or so far."""
         now = monotonic()
         with self.lock:  # type: ignore[union-attr]
             for key, kind in list(self._kinds.items()):
-                if now - kind.since > WINDOW_S:
+                if at_once or now - kind.since > WINDOW_S:
                     self._tell(key, kind)
                     del self._kinds[key]
 

@@ -11,6 +11,11 @@ The overridden methods are those of uvicorn 0.54; the tests of the edge say when
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import socket
+import sys
+import termios
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -47,7 +52,7 @@ class HttpProtocol(HttpToolsProtocol):
         connections: the register of the listener, which holds the limits.
 
     Attributes:
-        opening: the task that opens the connection, while a TLS handshake may go on.
+        opening: the socket, until the connection is open; a TLS handshake may go on meanwhile.
     """
 
     def __init__(self, config: Config, state: ServerState, connections: Connections) -> None:
@@ -55,7 +60,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._register = connections
         self._limits = connections.limits
         self._crowded = connections.limits.body_bytes // 2  # from here on announced bodies are looked at
-        self.opening: asyncio.Task[None] | None = None
+        self.opening: socket.socket | None = None
         self._deaf = False  # what still comes is thrown away
         self._closing = False
         self._headed: object = None  # the scope of the last request whose head is here
@@ -79,16 +84,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def unsent(self) -> int:
-        """Bytes of its answers that the client has not taken."""
-        return 0 if self.opening is not None else self.transport.get_write_buffer_size()
+        """Bytes of its answers that the client has not taken, here and in the system's buffer."""
+        if self.opening is not None:
+            return 0
+        return self.transport.get_write_buffer_size() + _in_system(self.transport)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The connection is open; with TLS, after its handshake."""
         super().connection_made(transport)
         self._outlet = _Outlet(self, transport)
-        self._extensions: dict[str, dict[object, object]] = {
-            "hookbench.connection": {"abort": transport.abort}  # for loadtest.asgi.cut_off
-        }
+        self._extensions: dict[str, Any] = {"hookbench.connection": {"abort": self.cut}}
         self.opening = None
         if self._deaf:  # it was given up meanwhile
             transport.abort()
@@ -101,6 +106,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._register.forget(self)
         self._deaf = True
+        self._extensions.clear()  # it holds what holds it
         self.pipeline.clear()
         if self._answering is not None:
             _disconnect(self._answering)
@@ -121,11 +127,6 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self.scope is not self._whole and not self._deaf:
             self._look_at_unfinished()
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
-        self.scope["extensions"] = self._extensions
 
     def on_headers_complete(self) -> None:
         """The head of a request is here: hand it to the application, or refuse it."""
@@ -155,6 +156,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()  # else nobody would notice that a client hangs up
         cycle = self.cycle
         cycle.transport = self._outlet  # type: ignore[assignment]
+        cycle.scope["extensions"] = self._extensions
         if register.draining:
             cycle.keep_alive = False
         self.headers = []  # trailers go here, not among the headers (RFC 9110, section 6.5.1)
@@ -254,7 +256,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._deaf = self._closing = True
         self._register.close(self, monotonic())
         if self.opening is not None:
-            self.opening.cancel()
+            _shut_down(self.opening)
         elif (linger or self._in_message) and self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -264,7 +266,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Close at once, whatever is under way."""
         self._deaf = self._closing = True
         if self.opening is not None:
-            self.opening.cancel()
+            _shut_down(self.opening)
         else:
             self.transport.abort()
 
@@ -345,6 +347,20 @@ class _Outlet:
     def close(self) -> None:
         """The answer was the connection's last."""
         self._protocol.hang_up()
+
+
+def _shut_down(sock: socket.socket) -> None:
+    """End a connection that the loop is opening: it meets the end by itself, and closes the socket."""
+    with contextlib.suppress(OSError):  # the client was quicker
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _in_system(transport: asyncio.Transport) -> int:
+    """What the client has not acknowledged of a socket's send buffer, which may hold megabytes (tcp(7))."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    if descriptor < 0 or sys.platform != "linux":
+        return 0
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:

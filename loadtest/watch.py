@@ -35,7 +35,9 @@ class Watch:
             when, told = self._told.get(reason, (-INTERVAL_S, 0))
             if count > told and now - when >= INTERVAL_S:
                 self._told[reason] = (now, count)
-                logs.event(log, logging.INFO, "refused", reason=reason, count=count - told, total=count)
+                logs.event(
+                    log, logging.INFO, f"refused: {reason}", reason=reason, count=count - told, total=count
+                )
         unready = self._ready()
         if unready is not None and self._unready is None:
             logs.event(log, logging.WARNING, "not ready", reason=unready)

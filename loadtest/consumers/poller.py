@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -22,8 +23,13 @@ from loadtest.contract import MalformedEvent, envelope_of, event_bytes, now_us, 
 from loadtest.http_bytes import exchange_bytes
 from loadtest.inbox import MAX_SUBMISSION, Arrival, Inbox, InboxUnavailable
 from loadtest.provider.retry import retry_after_s
+from sim.errors import HookbenchError
 
 log = logging.getLogger("hookbench.poller")
+
+
+class SourceRefused(HookbenchError):
+    """The source answered, but not with a page; the message says its status."""
 
 
 class Poller:
@@ -37,6 +43,7 @@ class Poller:
         timeout_s: for one request, from send to the last byte.
         conditional: send If-None-Match with the last ETag.
         origin_us: on the monotonic clock (µs); by default the poller's start.
+        tls: for an https:// source; by default what the system trusts.
 
     Attributes:
         counts: requests, empty_responses (a 304 is one too), not_modified, timeouts, errors,
@@ -55,6 +62,7 @@ class Poller:
         timeout_s: float = 30.0,
         conditional: bool = False,
         origin_us: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._source = source.rstrip("/")
         self._inbox = inbox
@@ -65,6 +73,7 @@ class Poller:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, ceil_threshold=float("inf"))
         self._conditional = conditional
         self._origin_us = origin_us
+        self._tls = True if tls is None else tls
         self._cursor: str | None = None
         self._resumed = False  # whether the inbox was asked for the cursor
         self._etag: str | None = None
@@ -79,7 +88,7 @@ class Poller:
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=60)
+        connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=60, ssl=self._tls)
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
         ) as session:
@@ -102,9 +111,11 @@ class Poller:
                 pass
         except TimeoutError:
             self.counts["timeouts"] += 1
-        except (aiohttp.ClientError, OSError, MalformedEvent, InboxUnavailable) as error:
+        except (aiohttp.ClientError, OSError, MalformedEvent, SourceRefused, InboxUnavailable) as error:
             self.counts["errors"] += 1
-            log.warning("a poll of %s failed: %s", self._source, error or type(error).__name__)
+            # The others' messages may quote what the source sent, and a log is no place for that.
+            quotable = isinstance(error, SourceRefused | OSError | InboxUnavailable) and str(error)
+            log.warning("a poll of %s failed: %s", self._source, quotable or type(error).__name__)
 
     async def _request(self, session: aiohttp.ClientSession) -> bool:
         """One request, stored; returns whether to ask for the next page at once."""
@@ -134,9 +145,9 @@ class Poller:
             return False
         if response.status == 410 and self._cursor is not None:
             self._cursor = self._etag = None
-            raise MalformedEvent(f"the source has lost the cursor; starting over: {body[:200]!r}")
+            raise SourceRefused("the source has lost the cursor; starting over")
         if response.status != 200:
-            raise MalformedEvent(f"the source answered {response.status}: {body[:200]!r}")
+            raise SourceRefused(f"the source answered {response.status}")
         cursor, arrivals, more, missed = parse_page(body, received_us)
         self.counts["missed_events"] += missed
         self.counts["events"] += len(arrivals)

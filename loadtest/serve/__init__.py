@@ -1,9 +1,11 @@
 """``python -m loadtest.serve receiver|provider|poller``: the reference servers as processes.
 
 Once it answers, a server prints one JSON line on standard output,
-``{"ready": true, "role": ..., "port": ..., "pid": ..., "loop": ...}``; everything else goes to standard
-error. SIGTERM and SIGINT stop it: no new requests, drain, exit 0. Bad input is one line and exit 2; a
-server that fails while it runs ends with one line and exit 1.
+``{"ready": true, "role": ..., "port": ..., "pid": ..., "loop": ..., "scheme": ...}``; everything else goes to
+standard error. SIGTERM and SIGINT stop it: no new requests, drain, exit 0; a further one ends the step that
+is under way. Bad input is one line and exit 2; a server that fails while it runs ends with one line and
+exit 1. Several processes serve one port with ``--reuse-port``: whoever starts them also stops them, each by
+its own signal, and ``--admin-port`` shows the counts of each.
 Secrets come from the environment variable HOOKBENCH_WEBHOOK_SECRET (several, separated by blanks, while
 one rotates) or from ``--secret-file``, never from an argument that other users could see.
 """
@@ -11,12 +13,14 @@ one rotates) or from ``--secret-file``, never from an argument that other users 
 from __future__ import annotations
 
 import argparse
-import logging
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from loadtest import logs
 from loadtest.serve import poller, provider, receiver
+from loadtest.serve.edge import certificate_of, edge_options, limits_of
 from sim.errors import HookbenchError
 
 if TYPE_CHECKING:
@@ -30,10 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         the exit code: 0 after a drain, 1 when the server failed, 2 for bad input (both said in one line on
         standard error).
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s"
-    )
     options = _parser().parse_args(argv)
+    logs.configure(options.log_format, options.log_level)
     try:
         _run(options)
     except HookbenchError as error:
@@ -48,10 +50,19 @@ def _run(options: argparse.Namespace) -> None:
     from loadtest import hosting  # noqa: PLC0415 - so that --help does not wait for uvicorn
 
     hosting.loop_factory(options.loop)  # a missing uvloop should be said before anything is opened
-    listener = hosting.listen(options.host, options.port)
-    with listener:
+    limits, certificate = limits_of(options), certificate_of(options)
+    with contextlib.ExitStack() as ports:
+        listener = ports.enter_context(
+            hosting.listen(options.host, options.port, reuse_port=options.reuse_port)
+        )
+        admin = None
+        if options.admin_port is not None:
+            admin = ports.enter_context(hosting.listen("127.0.0.1", options.admin_port))
         app: Application = options.build(options)
-        hosting.serve(app, listener, options.loop, options.drain_s)
+        hosting.serve(
+            app, listener, options.loop, options.drain_s,
+            limits=limits, certificate=certificate, admin=admin, drain_delay_s=options.drain_delay_s,
+        )  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,4 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     roles = parser.add_subparsers(dest="role", required=True, metavar="receiver|provider|poller")
     for role in (receiver, provider, poller):
         role.add(roles)
+    for parser_of_role in roles.choices.values():
+        edge_options(parser_of_role)
     return parser

@@ -123,8 +123,8 @@ def integer(least: int, most: int | None = None) -> Callable[[str], int]:
     return parse
 
 
-def seconds(above: float | None = None) -> Callable[[str], float]:
-    """A parser of times in seconds, finite and not negative, perhaps more than `above`."""
+def seconds(above: float | None = None, most: float = math.inf) -> Callable[[str], float]:
+    """A parser of times in seconds, finite and not negative, perhaps more than `above`, `most` at most."""
 
     def parse(text: str) -> float:
         value = float(text)
@@ -132,6 +132,8 @@ def seconds(above: float | None = None) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(
                 f"{text} is not a {'positive' if above is not None else ''} time"
             )
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text} is more than {most:g} seconds")
         return value
 
     parse.__name__ = "time in seconds"

@@ -34,8 +34,8 @@ class Answer(NamedTuple):
 class Server:
     """A server process that has said it is ready."""
 
-    def __init__(self, *arguments: str, secret: str = SECRET) -> None:
-        self.process = start(*arguments, secret=secret)
+    def __init__(self, *arguments: str, secret: str = SECRET, module: str = "loadtest.serve") -> None:
+        self.process = start(*arguments, secret=secret, module=module)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"not ready: {self.process.communicate(timeout=10)[1]}"
@@ -69,9 +69,9 @@ class Server:
         return self.process.returncode, out, err
 
 
-def start(*arguments: str, secret: str = SECRET) -> subprocess.Popen[str]:
+def start(*arguments: str, secret: str = SECRET, module: str = "loadtest.serve") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "loadtest.serve", *arguments],
+        [sys.executable, "-m", module, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -90,8 +90,8 @@ def refused(*arguments: str, secret: str = SECRET) -> str:
 
 
 @contextmanager
-def running(*arguments: str, secret: str = SECRET) -> Iterator[Server]:
-    server = Server(*arguments, secret=secret)
+def running(*arguments: str, secret: str = SECRET, module: str = "loadtest.serve") -> Iterator[Server]:
+    server = Server(*arguments, secret=secret, module=module)
     try:
         yield server
     finally:

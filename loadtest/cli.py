@@ -1,4 +1,4 @@
-"""``hookbench load``, ``race`` and ``serve``. Heavy imports wait until a command runs.
+"""``hookbench load``, ``race``, ``serve`` and ``inbox``. Heavy imports wait until a command runs.
 
 Exit codes: 0 good; 2 bad input; 3 void, the figures are not to be trusted; 4 a threshold missed;
 130 interrupted (every process stopped, the run folder marked incomplete). Errors are raised: the
@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loadtest.inbox_cli import app as inbox_commands
+
 if TYPE_CHECKING:
     from loadtest.runner import LoadResult
 
 app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(inbox_commands, name="inbox")
 
 ScenarioArgument = Annotated[
     str, typer.Argument(help="a preset's name or a TOML file", metavar="SCENARIO", show_default=False)

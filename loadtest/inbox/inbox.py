@@ -15,15 +15,16 @@ from typing import Any, NamedTuple
 
 from loadtest.contract import STANDARD, Envelope
 from loadtest.inbox.handler import HandlerWorker, Handling
+from loadtest.inbox.settling import Settler
 from loadtest.inbox.storage import MAX_GROUP, MAX_SUBMISSION, Owned, Row, Storage, StorageError
 from loadtest.inbox.worker import ServiceTimes, TimedWorker, Worker
-from loadtest.inbox.writer import Writer
+from loadtest.inbox.writer import Report, Writer
 from sim.errors import HookbenchError
 
 log = logging.getLogger("hookbench.inbox")
 
 LEASE_S = 5.0
-MARK_INTERVAL_S = 0.05
+SETTLE_S = 0.5  # a drain that is out of time still takes as long to record what was served
 CLAIM_ROOM = 1000  # no abandoned events are taken over while so many wait
 BACKLOG_INTERVAL_S = 0.05  # between beats while there are more to take over
 RETRY_S = (0.1, 1.0)  # the first and the longest pause after a beat that failed
@@ -85,7 +86,6 @@ class Inbox:
     Attributes:
         accepted: events newly stored. duplicates: copies of known ones. groups: commits so far.
         recovered: unserved events of earlier processes, or of others that stopped, taken over.
-        superseded: services that did not count, because another process had taken their event over.
         storage_errors: calls that failed.
     """
 
@@ -106,10 +106,6 @@ class Inbox:
         self._lease_s = lease_s
         self._retention = retention
         self._submissions: deque[_Submission] = deque()
-        self._marks: list[tuple[int, int]] = []
-        self._letters: list[tuple[int, str]] = []
-        self._settling: set[int] = set()  # what the writer is being told of
-        self._marking = False
         self._writing = False
         self._gathering = False
         self._uncommitted = 0
@@ -125,13 +121,13 @@ class Inbox:
         self.duplicates = 0
         self.groups = 0
         self.recovered = 0
-        self.superseded = 0
         self.storage_errors = 0
 
     async def start(self) -> None:
         """Start the writer, and the worker on what earlier processes left unserved."""
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(self._loop)
+        self._settler = Settler(self._writer, self._storage, self._failed)
         self.worker = self._make_worker()
         first = asyncio.Event()
         self._beat(first)
@@ -220,9 +216,7 @@ class Inbox:
         except TimeoutError:
             await self.worker.stop()
         left = self.worker.waiting + self.worker.in_service
-        give_up = max(give_up, self._loop.time() + 4 * MARK_INTERVAL_S)
-        while self._marking and self._loop.time() < give_up:  # noqa: ASYNC110 - once, at the very end
-            await asyncio.sleep(MARK_INTERVAL_S)
+        left += await self._settler.flush(max(give_up - self._loop.time(), SETTLE_S))
         for timer in (self._beat_timer, self._purge_timer):
             if timer is not None:
                 timer.cancel()
@@ -231,7 +225,7 @@ class Inbox:
         except StorageError as error:
             log.warning("the inbox was not closed: %s; its lease will lapse", error)
         self._writer.stop()
-        return left + len(self._marks) + len(self._letters)
+        return left
 
     def status(self) -> dict[str, Any]:
         """Counts for /status; times in seconds."""
@@ -240,8 +234,8 @@ class Inbox:
             "accepted": self.accepted,
             "duplicates": self.duplicates,
             "recovered": self.recovered,
-            "visible": worker.visible - self.superseded,
-            "superseded": self.superseded,
+            "visible": worker.visible - self._settler.superseded,
+            "superseded": self._settler.superseded,
             "dead": worker.dead,
             "retries": worker.retries,
             "waiting": self.waiting,
@@ -259,11 +253,16 @@ class Inbox:
             return HandlerWorker(
                 self._worker_slots,
                 self._service,
-                lambda seqs, begun: self._writer.call(lambda: self._storage.begin(seqs), begun),
-                self._visible,
-                self._dead,
+                self._begin,
+                self._settler.visible,
+                self._settler.dead,
             )
-        return TimedWorker(self._worker_slots, self._service, self._visible)
+        return TimedWorker(self._worker_slots, self._service, self._settler.visible)
+
+    def _begin(self, seqs: list[int], begun: Report) -> None:
+        # What is begun may end the process: what was served before is recorded first.
+        self._settler.tell_now()
+        self._writer.call(lambda: self._storage.begin(seqs), begun)
 
     def _write_group(self) -> None:
         self._gathering = False
@@ -305,46 +304,6 @@ class Inbox:
         else:
             self._quiet.set()
 
-    def _visible(self, done: list[tuple[int, int]]) -> None:
-        self._marks += done
-        self._settle_soon()
-
-    def _dead(self, done: list[tuple[int, str]]) -> None:
-        self._letters += done
-        self._settle_soon()
-
-    def _settle_soon(self) -> None:
-        if not self._marking:
-            self._marking = True
-            self._loop.call_later(MARK_INTERVAL_S, self._settle)
-
-    def _settle(self) -> None:
-        marks, self._marks = self._marks, []
-        letters, self._letters = self._letters, []
-        self._settling = {seq for seq, _ in marks} | {seq for seq, _ in letters}
-        self._writer.call(
-            lambda: self._storage.settle(marks, letters),
-            lambda counted, error: self._settled(marks, letters, counted, error),
-        )
-
-    def _settled(
-        self,
-        marks: list[tuple[int, int]],
-        letters: list[tuple[int, str]],
-        counted: int | None,
-        error: Exception | None,
-    ) -> None:
-        self._marking = False
-        self._settling = set()
-        if counted is None:
-            self._failed(error)
-            self._marks = marks + self._marks
-            self._letters = letters + self._letters
-        else:
-            self.superseded += len(marks) + len(letters) - counted
-        if self._marks or self._letters:
-            self._settle_soon()
-
     def _beat(self, first: asyncio.Event | None = None) -> None:
         room = 0 if self._closing else max(0, CLAIM_ROOM - self.worker.waiting)
         asked_at = self._loop.time()
@@ -374,12 +333,12 @@ class Inbox:
                 self._recovered()
             # All that was stored before the beat has been offered, and nothing that was stored after it.
             held = self.worker.held()
-            settling = self._settling | {seq for seq, _ in self._marks} | {seq for seq, _ in self._letters}
             mine = {event.seq for event in owned}
             if lost := held - mine:
                 log.warning("%d events were taken over by another process", len(lost))
                 self.worker.drop(lost)
-            new = [event for event in owned if event.seq not in held and event.seq not in settling]
+            known = held | self._settler.unsettled()
+            new = [event for event in owned if event.seq not in known]
             self.recovered += len(new)
             self.worker.take_over(new)
             again_s = BACKLOG_INTERVAL_S if new and len(new) >= room else self._lease_s / 3

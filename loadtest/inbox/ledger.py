@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loadtest.inbox.sqlite import read_sqlite
+from loadtest.inbox.sqlite_file import read_sqlite
 from loadtest.inbox.storage import LedgerRow, StorageError, open_storage
 from sim.errors import InputError
 

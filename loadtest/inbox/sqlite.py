@@ -1,7 +1,8 @@
 """The inbox in an SQLite file, shared by the processes of one machine.
 
 WAL with synchronous=FULL: a commit has reached the disk when it returns (SQLite documentation,
-"Write-Ahead Logging" and "PRAGMA synchronous"). Writers wait for each other, at most `BUSY_S`. Leases are
+"Write-Ahead Logging" and "PRAGMA synchronous"). Writers wait for each other, at most
+`sqlite_file.BUSY_S`. Leases are
 times of the machine's monotonic clock; it starts anew with the machine, so a lease that ends later than
 its own length from now was written before that, and has lapsed.
 """
@@ -13,15 +14,15 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from loadtest.contract import now_us
+from loadtest.inbox.sqlite_file import connect, last_seq, ledger, prepare, transaction, version
 from loadtest.inbox.storage import (
     KEEP_OWNERS_S,
-    MAX_GROUP,
     NOBODY,
     SCHEMA_VERSION,
     STATES,
@@ -32,42 +33,9 @@ from loadtest.inbox.storage import (
     State,
     StorageError,
     StoredEvent,
-    other_version,
 )
 from sim.errors import InputError
 
-BUSY_S = 2.0
-
-# A seq is never used twice (AUTOINCREMENT), so that a late mark cannot hit another event.
-_SCHEMA = f"""
-CREATE TABLE inbox (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,
-  source TEXT NOT NULL,
-  event_id TEXT NOT NULL,
-  event_index INTEGER NOT NULL,
-  event_type TEXT NOT NULL,
-  via TEXT NOT NULL,
-  payload BLOB,
-  created_us INTEGER NOT NULL,
-  received_us INTEGER NOT NULL,
-  owner INTEGER NOT NULL,
-  attempts INTEGER NOT NULL DEFAULT 0,
-  visible_us INTEGER,
-  dead_reason TEXT,
-  finished_s INTEGER,
-  copies INTEGER NOT NULL DEFAULT 1,
-  UNIQUE (event_id, source)
-) STRICT;
-CREATE INDEX unserved ON inbox (owner, seq) WHERE finished_s IS NULL;
-CREATE INDEX finished ON inbox (finished_s) WHERE finished_s IS NOT NULL AND payload IS NOT NULL;
-CREATE INDEX purged ON inbox (finished_s) WHERE payload IS NULL;
-CREATE TABLE owners (
-  owner INTEGER PRIMARY KEY, alive_until_us INTEGER NOT NULL, lease_us INTEGER NOT NULL
-) STRICT;
-INSERT INTO owners VALUES ({NOBODY}, 0, 0);
-CREATE TABLE cursors (source TEXT PRIMARY KEY, cursor TEXT NOT NULL) STRICT, WITHOUT ROWID;
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
 _INSERT = (
     "INSERT INTO inbox "
     "(source, event_id, event_index, event_type, via, payload, created_us, received_us, owner) VALUES "
@@ -95,9 +63,9 @@ class SqliteStorage:
             raise InputError(f"there is no inbox at {path}")
         self._db: sqlite3.Connection | None = None
         try:
-            self._db = _connect(path, "rwc")
-            _prepare(self._db)
-            self._last_seq = _last_seq(self._db)
+            self._db = connect(path, "rwc")
+            prepare(self._db)
+            self._last_seq = last_seq(self._db)
         except sqlite3.Error as error:
             self._disconnect()
             raise InputError(f"the inbox {path} cannot be opened: {error}") from None
@@ -145,7 +113,7 @@ class SqliteStorage:
         """See `Storage`."""
         now, lease = now_us(), round(lease_s * 1e6)
         at = {"owner": self.owner, "now": now, "lease": lease, "until": now + lease, "room": room}
-        with self._open() as db, _transaction(db):
+        with self._open() as db, transaction(db):
             db.execute(
                 "INSERT INTO owners VALUES (:owner, :until, :lease) ON CONFLICT (owner) DO UPDATE "
                 "SET alive_until_us = excluded.alive_until_us, lease_us = excluded.lease_us",
@@ -169,7 +137,7 @@ class SqliteStorage:
                 "WHERE finished_s IS NULL AND owner = :owner ORDER BY seq)",
                 at,
             ).fetchone()
-            self._last_seq = _last_seq(db)  # what was taken over is not new to `insert`
+            self._last_seq = last_seq(db)  # what was taken over is not new to `insert`
         return [Owned(*event) for event in json.loads(mine)]
 
     def begin(self, seqs: Sequence[int]) -> list[StoredEvent]:
@@ -272,12 +240,12 @@ class SqliteStorage:
     def ledger(self) -> list[LedgerRow]:
         """See `Storage`."""
         with self._open() as db:
-            return _ledger(db)
+            return ledger(db)
 
     def close(self) -> None:
         """See `Storage`."""
         try:
-            with self._open() as db, _transaction(db):
+            with self._open() as db, transaction(db):
                 db.execute(
                     f"UPDATE inbox SET owner = {NOBODY} WHERE finished_s IS NULL AND owner = ?", (self.owner,)
                 )
@@ -290,10 +258,10 @@ class SqliteStorage:
         """The connection; after a failure another one, for SQLite does not survive every mishap of a file."""
         try:
             if self._db is None:
-                self._db = _connect(self._path, "rw")
-                if _version(self._db) != SCHEMA_VERSION:
+                self._db = connect(self._path, "rw")
+                if version(self._db) != SCHEMA_VERSION:
                     raise sqlite3.DatabaseError("it is no inbox any more")
-                self._last_seq = _last_seq(self._db)
+                self._last_seq = last_seq(self._db)
             yield self._db
         except (sqlite3.Error, OverflowError) as error:
             self._disconnect()
@@ -306,91 +274,3 @@ class SqliteStorage:
 
 
 _PURGEABLE = "payload IS NOT NULL AND finished_s <= ? AND (visible_us IS NOT NULL OR ?)"
-
-
-def read_sqlite(path: Path) -> list[LedgerRow]:
-    """Every event of an inbox that need not be writable.
-
-    Raises:
-        InputError: the file is missing or is no inbox.
-    """
-    if not path.is_file():
-        raise InputError(f"there is no inbox at {path}")
-    db = None
-    try:
-        db = _connect(path, "ro")
-        return _ledger(db)
-    except sqlite3.Error as error:
-        raise InputError(f"{path} cannot be read as an inbox: {error}") from None
-    finally:
-        if db is not None:
-            db.close()
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    # Autocommit: each statement is its own transaction, durable when it returns.
-    db = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=BUSY_S,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=MAX_GROUP + 32,
-    )
-    db.execute("PRAGMA synchronous = FULL")
-    return db
-
-
-def _prepare(db: sqlite3.Connection) -> None:
-    """Make the tables, unless they are there; several processes may be at it at once."""
-    _while_busy(lambda: db.execute("PRAGMA journal_mode = WAL"))
-    with _transaction(db):  # which also shows that the file can be written
-        version = _version(db)
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version == 0 and tables == 0:
-            for statement in _SCHEMA.split(";\n"):
-                db.execute(statement)
-        elif 0 < version < SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(other_version(version))
-        elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError("it is a database, but not an inbox of this version")
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # writes, which is the proof
-
-
-def _while_busy(work: Callable[[], Any]) -> None:
-    """SQLite does not wait by itself for a change of the journal's mode."""
-    give_up = time.monotonic() + BUSY_S
-    while True:
-        try:
-            work()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _last_seq(db: sqlite3.Connection) -> int:
-    return int(db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence").fetchone()[0])
-
-
-def _ledger(db: sqlite3.Connection) -> list[LedgerRow]:
-    columns = ", ".join(LedgerRow._fields)
-    return [LedgerRow._make(row) for row in db.execute(f"SELECT {columns} FROM inbox ORDER BY seq")]

@@ -265,7 +265,7 @@ def test_marks_survive_a_storage_error(inbox_url: str, lost: str) -> None:
 
     async def look(inbox: Inbox) -> None:
         await use(inbox)
-        await happens(lambda: inbox.status()["visible"] == 6 and inbox.superseded == 0)
+        await happens(lambda: inbox.status()["visible"] == 6 and inbox.status()["superseded"] == 0)
 
     assert with_inbox(storage, look) == 0
     assert [row.visible_us is not None for row in read_ledger(inbox_url)] == [True] * 6

@@ -14,6 +14,7 @@ _STATUS = status_schema(
         *("rejected", "rejected_signature", "rejected_malformed", "rejected_too_large"),
         *("rejected_full", "rejected_storage"),
         *("accepted", "duplicates", "recovered", "visible", "waiting", "in_service"),
+        *("superseded", "dead", "retries"),
         *("groups", "storage_errors", "queue_max", "without_service_time"),
     ),
     seconds=("queue_integral_s", "busy_s"),

@@ -20,7 +20,9 @@ from loadtest.openapi.parts import (
 )
 
 _MICROSECONDS = {"type": "integer", "minimum": 0, "description": "µs of the machine's monotonic clock."}
-_ABOVE_ZERO = {"type": "number", "exclusiveMinimum": 0}
+_SPAN = {**SECONDS, "maximum": 10**9}
+_ABOVE_ZERO = {"type": "number", "exclusiveMinimum": 0, "maximum": 10**9}
+_PERIOD = {"type": "number", "minimum": 0.001, "maximum": 10**9}
 _FROM_ONE = {"type": "integer", "minimum": 1}
 
 
@@ -28,11 +30,11 @@ def _retry(kinds: list[str], *required: str, **own: Any) -> dict[str, Any]:
     return table(
         {
             "kind": {"enum": kinds},
-            "base_s": SECONDS,
-            "factor": {"type": "number", "minimum": 1},
-            "cap_s": SECONDS,
+            "base_s": _SPAN,
+            "factor": {"type": "number", "minimum": 1, "maximum": 10**9},
+            "cap_s": _SPAN,
             "max_attempts": or_null(_FROM_ONE),
-            "max_duration_s": or_null(SECONDS),
+            "max_duration_s": or_null(_SPAN),
             "jitter": {"enum": ["none", "full", "equal", "proportional", "decorrelated"]},
             "spread": {"type": "number", "minimum": 0, "maximum": 1},
             **own,
@@ -46,7 +48,7 @@ RETRY = {
     "oneOf": [
         _retry(["none"]),
         _retry(["fixed", "linear", "exponential"], "max_attempts", max_attempts=_FROM_ONE),
-        _retry(["schedule"], "gaps_s", gaps_s={"type": "array", "items": SECONDS, "minItems": 1}),
+        _retry(["schedule"], "gaps_s", gaps_s={"type": "array", "items": _SPAN, "minItems": 1}),
     ],
 }
 _RULES = {
@@ -57,7 +59,7 @@ _RULES = {
 DISABLING = table(
     {
         **_RULES,
-        "share_window_s": or_null(_ABOVE_ZERO),
+        "share_window_s": or_null(_PERIOD),
         "share_attempts": or_null(_FROM_ONE),
         "re_enable_after_s": or_null(_ABOVE_ZERO),
     },
@@ -66,10 +68,10 @@ DISABLING = table(
 )
 REDELIVERY = table(
     {
-        "every_s": _ABOVE_ZERO,
+        "every_s": _PERIOD,
         "rounds": or_null(_FROM_ONE),
         "within_s": or_null(_ABOVE_ZERO),
-        "origin_us": or_null({"type": "integer"}),
+        "origin_us": or_null({"type": "integer", "minimum": 1 - 2**63, "maximum": 2**63 - 1}),
     },
     "every_s",
     description="How often somebody looks at the dead letters.",
@@ -83,7 +85,7 @@ POLICY = table(
         "disabling": or_null(ref("Disabling")),
         "redelivery": or_null(ref("Redelivery")),
         "max_redirects": {"type": "integer", "minimum": 0, "maximum": 2},
-        "retry_after_limit_s": SECONDS,
+        "retry_after_limit_s": _SPAN,
     },
     description="How an endpoint is served; what it leaves out is the provider's default.",
 )
@@ -95,10 +97,12 @@ _COUNTS = (
     *("connections_opened", "connections_reused"),
 )
 _FORMATS = ["standard", "svix", "stripe", "slack", "github", "shopify"]
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 _URL = {
     "type": "string",
     "description": "Of a host that the provider may call: this machine, unless it was started otherwise.",
-    "pattern": r"^https?://(127\.0\.0\.1|localhost|\[::1\])(:[1-9][0-9]{0,3})?(/[a-z0-9/]*)?$",
+    "pattern": rf"^https?://(127(\.{_OCTET}){{3}}|localhost|\[::1\])(:({_PORT}))?([/?#][!-~]*)?$",
     "maxLength": 2000,
 }
 _BASE64 = "(?:[A-Za-z0-9+/]{4})"

@@ -446,6 +446,14 @@ _WEBSUB_GREETING = {
             ours=_CHALLENGE,
             not_ours=_CHALLENGE,
         ),
+        parameter(
+            "query",
+            "hub.lease_seconds",
+            "For how long it would be; needed to subscribe.",
+            {"type": "string"},
+            ours="864000",
+            not_ours="864000",
+        ),
     ],
     "responses": {
         "200": _text(

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import requests
 import schemathesis
@@ -23,7 +24,9 @@ from schemathesis.schemas import BaseSchema
 from loadtest.openapi import PROVIDER, RECEIVER
 from tests.loadtest.doors import provider_arguments, receiver_arguments, signed
 from tests.loadtest.hostile import Watched, watched
+from tests.loadtest.servers import event
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FEW = settings(max_examples=15, suppress_health_check=list(HealthCheck))
 MANY = settings(max_examples=500, suppress_health_check=list(HealthCheck))
 
@@ -64,7 +67,8 @@ def schema_of(document: Mapping[str, Any], *, signed: bool = False, covered: boo
                     "checks": {"positive_data_acceptance": {"expected-statuses": [*accepted, *more]}},
                 }
                 for operation, more in MAY_REFUSE.items()
-            ],
+            ]
+            + [{"include-operation-id": "stream", "request-timeout": 0.5, "max-stream-events": 1}],
         }
     )
     return schemathesis.openapi.from_dict(json.loads(json.dumps(document)), config=config)
@@ -85,6 +89,7 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     arguments = provider_arguments(tmp_path_factory.mktemp("schemathesis"))
     with watched(*arguments, "--heartbeat-s", "0.05", "--stall-s", "1") as server:
+        assert server.request("POST", "/events", event("fuzz", 0)[1]).status == 202  # else streams are silent
         yield server
 
 
@@ -129,9 +134,22 @@ def written_with_a_fraction(body: Any) -> bool:
     )
 
 
+def mislabelled(case: schemathesis.Case) -> bool:
+    """Whether a body meant to be wrong is right: Schemathesis spoils one branch of an anyOf at a time."""
+    spoiled = case.meta is not None and case.meta.is_negative_at("body")
+    if not spoiled or case.media_type != "application/json" or isinstance(case.body, bytes):
+        return False
+    document = case.operation.schema.raw_schema
+    operation = document["paths"][case.operation.path][case.operation.method.lower()]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    return jsonschema_rs.is_valid(
+        {"$schema": DIALECT, **schema, "components": document["components"]}, case.body
+    )
+
+
 def exchange(case: schemathesis.Case, server: Watched, **options: Any) -> Response:
     """Send it and check the answer; every unhandled exception in the server's log is this case's."""
-    assume(not written_with_a_fraction(case.body))
+    assume(not written_with_a_fraction(case.body) and not mislabelled(case))
     try:
         return case.call_and_validate(base_url=server.url, **options)
     finally:

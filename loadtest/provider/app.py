@@ -10,6 +10,7 @@ from yarl import URL
 
 from loadtest.asgi import Application
 from loadtest.contract import now_us
+from loadtest.openapi import PROVIDER, published
 from loadtest.provider.api_policy import ApiLimits, ApiPolicy
 from loadtest.provider.dispatcher import Dispatcher
 from loadtest.provider.events_api import EventsApi
@@ -54,6 +55,7 @@ class ProviderApp(Application):
         self._subscriptions = SubscriptionsApi(dispatcher)
         self._events = EventsApi(dispatcher.deliver, api or ApiPolicy(), limits or ApiLimits())
         self.routes |= self._events.routes | self._subscriptions.routes
+        self.routes |= published(PROVIDER, self.routes)
 
     async def start(self) -> None:
         """Open the initial subscriptions."""
@@ -61,7 +63,7 @@ class ProviderApp(Application):
         for url, signing in self._initial:
             self._dispatcher.subscribe(url, signing)
 
-    def quiesce(self) -> None:
+    def drain_begins(self) -> None:
         """Answer the held requests and end the streams."""
         self._events.close()
 

@@ -29,7 +29,7 @@ import asyncio
 from collections.abc import Callable
 
 from loadtest.asgi import Handler, Receive, Scope, Send, read_body, reply_bytes, reply_error, reply_json
-from loadtest.contract import MalformedEvent, envelope_of, event_bytes, now_us, parse_json
+from loadtest.contract import MalformedEvent, envelope_of, event_bytes, now_us, parse_envelope, parse_json
 from loadtest.provider.api_policy import ApiLimits, ApiPolicy
 from loadtest.provider.feed import CursorGone, Feed, FeedFull, Published
 from loadtest.provider.page import BadQuery, Page, etag_matches
@@ -146,9 +146,8 @@ class EventsApi:
             if isinstance(document, list):
                 batch = [(envelope_of(item), event_bytes(item)) for item in document]
             else:
-                batch = [(envelope_of(document), body)]
-                if b"\\u" in body:
-                    event_bytes(document)  # an event that no page could carry would stop every poller
+                # Read again, strictly: an event that no page could carry would stop every poller.
+                batch = [(parse_envelope(body), body)]
         except MalformedEvent as error:
             await self._bad_request(send, str(error))
             return

@@ -7,9 +7,10 @@ the address of the very socket (`Outbound.socket`), in case anything got past.
 
 An allow-list holds networks (``10.1.0.0/16``, ``::1``), which allow every name that stands for an address in
 them, and names (``hooks.example.com``), which allow whatever they stand for if it is globally reachable (IANA
-special-purpose address registries): whoever controls a name's DNS must not be able to point it inwards. An
-IPv6 address that carries an IPv4 one (mapped, 6to4, NAT64) counts as that. Proxies that the environment names
-are not used.
+special-purpose address registries): whoever controls a name's DNS must not be able to point it inwards. A
+mapped IPv6 address counts as the IPv4 one that it carries. One of 6to4 or NAT64 does too, if that is globally
+reachable; else it is allowed to nobody (RFC 6052, section 3.1). Proxies that the environment names are not
+used.
 
 Source: OWASP Cheat Sheet Series, "Server-Side Request Forgery Prevention".
 """
@@ -147,10 +148,14 @@ class Outbound:
             raise InputError(f"the url {shown}: {host!r:.80} is not a host name")
 
     def _allows(self, address: Address, named: bool) -> bool:
-        address = _carried(address)
-        if address.is_unspecified or address.is_multicast:  # 0.0.0.0 connects to this machine
-            return False
-        return any(address in network for network in self._networks) or (named and address.is_global)
+        mapped = getattr(address, "ipv4_mapped", None) or address  # the kernel takes it for IPv4
+        carried = _carried(address)
+        if any(each.is_unspecified or each.is_multicast for each in (mapped, carried)):
+            return False  # 0.0.0.0 connects to this machine
+        if mapped != carried and not carried.is_global:
+            return False  # what is sent to 6to4 or NAT64 leaves this machine, whatever it carries
+        inside = any(each in network for network in self._networks for each in (mapped, carried))
+        return inside or (named and mapped.is_global)
 
 
 class CheckedResolver(AbstractResolver):

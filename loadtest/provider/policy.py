@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from loadtest.provider.retry import RetryPolicy, require_count, require_number, require_table, without_nulls
+from loadtest.provider.retry import (
+    LEAST_PERIOD_S,
+    RetryPolicy,
+    require_count,
+    require_number,
+    require_table,
+    without_nulls,
+)
 from loadtest.provider.standing import Disabling
 from sim.errors import InputError
 
@@ -31,12 +38,14 @@ class Redelivery:
     origin_us: int = 0
 
     def __post_init__(self) -> None:
-        require_number("redelivery.every_s", self.every_s, above=0)
+        require_number("redelivery.every_s", self.every_s, LEAST_PERIOD_S)
         require_count("redelivery.rounds", self.rounds)
         if self.within_s is not None:
             require_number("redelivery.within_s", self.within_s, above=0)
-        if type(self.origin_us) is not int:
-            raise InputError(f"redelivery.origin_us must be a whole number, got {self.origin_us!r:.80}")
+        if type(self.origin_us) is not int or abs(self.origin_us) >= 2**63:
+            raise InputError(
+                f"redelivery.origin_us must be a whole number of 64 bits, got {self.origin_us!r:.80}"
+            )
 
     @classmethod
     def from_table(cls, table: object) -> Redelivery:

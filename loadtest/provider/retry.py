@@ -11,12 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from sim.errors import InputError
 
 KINDS = ("none", "fixed", "linear", "exponential", "schedule")
+MOST = 1e9
+"""Of any number: as seconds 31 years, which in microseconds still is a number that clocks can be added to."""
+
+LEAST_PERIOD_S = 0.001
+"""Of what happens again and again: as short as timers are exact."""
+
 JITTERS = ("none", "full", "equal", "proportional", "decorrelated")
 
 
@@ -131,9 +138,12 @@ def retry_after_s(value: str | None, now_s: float) -> float:
     if text.isascii() and text.isdigit() and len(text) <= 9:
         return float(text)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+        moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return 0.0
+    if moment.tzinfo is None:  # asctime's form, which names no zone: HTTP dates are in UTC (section 5.6.7)
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, moment.timestamp() - now_s)
 
 
 def require_table(name: str, table: object, spec: type) -> Mapping[str, Any]:
@@ -157,7 +167,7 @@ def without_nulls(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_number(name: str, value: object, least: float = 0, *, above: float | None = None) -> None:
-    """Insist on a finite number not below `least`, or, where that is given, above `above`.
+    """Insist on a number not below `least`, or, where that is given, above `above`, and not over `MOST`.
 
     Raises:
         InputError: it is anything else.
@@ -167,6 +177,8 @@ def require_number(name: str, value: object, least: float = 0, *, above: float |
         raise InputError(f"{name} must be a finite number from {least:g}, got {value!r:.80}")
     if above is not None and number <= above:
         raise InputError(f"{name} must be above {above:g}, got {value!r:.80}")
+    if number > MOST:
+        raise InputError(f"{name} must be at most {MOST:g}, got {value!r:.80}")
 
 
 def require_count(name: str, value: object) -> None:

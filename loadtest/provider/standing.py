@@ -13,7 +13,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from loadtest.provider.retry import require_count, require_number, require_table, without_nulls
+from loadtest.provider.retry import (
+    LEAST_PERIOD_S,
+    require_count,
+    require_number,
+    require_table,
+    without_nulls,
+)
 from sim.errors import InputError
 
 NEVER_US = 2**63 - 1
@@ -50,7 +56,8 @@ class Disabling:
         if self.consecutive_failures is not None:
             require_count("disabling.consecutive_failures", self.consecutive_failures)
         require_count("disabling.share_attempts", self.share_attempts)
-        for name in ("failing_for_s", "failing_share", "share_window_s", "re_enable_after_s"):
+        require_number("disabling.share_window_s", self.share_window_s, LEAST_PERIOD_S)
+        for name in ("failing_for_s", "failing_share", "re_enable_after_s"):
             value = getattr(self, name)
             if value is not None:
                 require_number(f"disabling.{name}", value, above=0)

@@ -36,6 +36,7 @@ from loadtest.asgi import (
 )
 from loadtest.contract import MalformedEvent, now_us
 from loadtest.inbox import Arrival, Inbox, InboxFull, InboxUnavailable
+from loadtest.openapi import RECEIVER, published
 from loadtest.receiver.identities import UnknownFormat
 from loadtest.receiver.sources import Source
 from loadtest.signatures import Headers, SignatureRefused, SignedRequest
@@ -74,6 +75,7 @@ class ReceiverApp(Application):
         self.refused = dict.fromkeys(("signature", "malformed", "too_large", "full", "storage"), 0)
         for source in sources:
             self.routes[source.path] = {"POST": self._taking(source), **source.handshakes}
+        self.routes |= published(RECEIVER, self.routes)
 
     async def start(self) -> None:
         """Open for business: whatever an earlier process stored and did not finish is served first."""

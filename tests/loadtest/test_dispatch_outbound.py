@@ -150,8 +150,18 @@ def test_a_name_on_the_list_must_not_stand_for_an_address_inside(address: str) -
 def test_an_ipv4_address_in_an_ipv6_one_is_looked_at(address: str) -> None:
     with pytest.raises(AddressForbidden):
         Outbound(["name"]).allowed_of("name", found(address))
-    if address not in ("::", "ff02::1"):
+    if address.startswith("::ffff:"):
         assert Outbound(["10.0.0.0/8"]).allowed_of("name", found(address))
+
+
+@pytest.mark.parametrize("carried", ["64:ff9b::7f00:1", "2002:7f00:1::", "64:ff9b::a00:1", "2002:a00:1::"])
+def test_what_is_translated_to_ipv4_is_not_this_machine_nor_this_network(carried: str) -> None:
+    """It leaves through a gateway, which may take 127.0.0.1 for itself."""
+    with pytest.raises(InputError):
+        Outbound().url(f"http://[{carried}]/")
+    with pytest.raises(AddressForbidden):
+        Outbound(["127.0.0.0/8", "10.0.0.0/8"]).allowed_of("name", found(carried))
+    assert Outbound(["1.1.1.0/24"]).allowed_of("name", found("64:ff9b::101:101"))  # DNS64
 
 
 def test_a_network_allows_every_name_that_stands_for_an_address_in_it() -> None:

@@ -65,6 +65,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.opening: socket.socket | None = None
         self._deaf = False  # what still comes is thrown away
         self._closing = False
+        self._gone = False
         self._headed: object = None  # the scope of the last request whose head is here
         self._whole: object = None  # and of the last that came whole
         self._chunk = 0  # bytes that are being parsed
@@ -107,11 +108,13 @@ class HttpProtocol(HttpToolsProtocol):
         """The client hung up, or we did."""
         super().connection_lost(exc)
         self._register.forget(self)
-        self._deaf = True
+        self._deaf = self._gone = True
         self._extensions.clear()  # it holds what holds it
         self.pipeline.clear()
         if self._answering is not None:
             _disconnect(self._answering)
+        if not self._running:
+            self._outlet.let_go()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -305,6 +308,8 @@ class HttpProtocol(HttpToolsProtocol):
         else:  # with those of requests that nobody will answer
             self._register.body_bytes -= sum(self._bodies)
             self._bodies.clear()
+            if self._gone:
+                self._outlet.let_go()
 
     def _look_at_unfinished(self) -> None:
         """A request came in part: it is timed from now on, and its bytes are counted."""
@@ -367,6 +372,10 @@ class _Outlet:
     def close(self) -> None:
         """The answer was the connection's last."""
         self._protocol.hang_up()
+
+    def let_go(self) -> None:
+        """All is over: hold no longer what holds this, so that memory is free at once."""
+        del self._protocol
 
 
 def _shut_down(sock: socket.socket) -> None:

@@ -10,7 +10,7 @@ from loadtest.openapi.webhooks import SECURITY, WEBHOOKS
 
 _STATUS = status_schema(
     counts=(
-        "requests",
+        *("requests", "acknowledged", "hung_up"),
         *("rejected", "rejected_signature", "rejected_malformed", "rejected_too_large"),
         *("rejected_full", "rejected_storage"),
         *("accepted", "duplicates", "recovered", "visible", "waiting", "in_service"),

@@ -24,6 +24,7 @@ from typing import Any
 from loadtest.asgi import (
     Application,
     BodyTooLarge,
+    ClientGone,
     Handler,
     Receive,
     Scope,
@@ -72,6 +73,8 @@ class ReceiverApp(Application):
         self._max_body_bytes = max_body_bytes
         self._drain_s = drain_s
         self.requests = 0
+        self.acknowledged = 0
+        self.hung_up = 0
         self.refused = dict.fromkeys(("signature", "malformed", "too_large", "full", "storage"), 0)
         for source in sources:
             self.routes[source.path] = {"POST": self._taking(source), **source.handshakes}
@@ -93,10 +96,15 @@ class ReceiverApp(Application):
         return None if ready else reason
 
     def status(self) -> dict[str, Any]:
-        """Counts of this process: `accepted` events, `rejected` requests (and why), the worker's queue."""
+        """Counts: requests, of which some were acknowledged, some rejected, and some hung up; events."""
         rejected = {f"rejected_{reason}": count for reason, count in self.refused.items()}
-        total = sum(self.refused.values())
-        return {"requests": self.requests, "rejected": total} | rejected | self._inbox.status()
+        requests = {
+            "requests": self.requests,
+            "acknowledged": self.acknowledged,
+            "hung_up": self.hung_up,
+            "rejected": sum(self.refused.values()),
+        }
+        return requests | rejected | self._inbox.status()
 
     def _taking(self, source: Source) -> Handler:
         name, scheme, events_of, answer_to = source.name, source.scheme, source.events, source.answer
@@ -131,7 +139,11 @@ class ReceiverApp(Application):
             except BodyTooLarge:
                 self.refused["too_large"] += 1
                 raise
+            except ClientGone:
+                self.hung_up += 1
+                raise
             else:
+                self.acknowledged += 1
                 if answer is None:
                     await reply_no_content(send)
                 else:

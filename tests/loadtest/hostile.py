@@ -93,6 +93,9 @@ BODIES = (
     b'{"url":"file:///etc/passwd"}',
     b'{"url":"http://127.0.0.1:1/","secret":"whsec_AAAA"}',
     b'{"url":5}',
+    b'{"url":"http://127.0.0.1:1/"}',
+    b'{"url":"http://127.0.0.1:1/","policy":{"timeout_s":1e300}}',
+    b'{"url":"http://127.0.0.1:1/","policy":"../../etc/passwd"}',
 )
 
 

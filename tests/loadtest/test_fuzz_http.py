@@ -64,7 +64,7 @@ def assert_withstands(server: Watched, role: str, talks: list[Talk]) -> None:
 
 
 TALKS = st.lists(st.randoms(use_true_random=False), min_size=1, max_size=12)
-CONVERSATIONS = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+CONVERSATIONS = settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -85,8 +85,8 @@ def test_very_many_conversations(role: str, servers: dict[str, Watched], rngs: l
 @pytest.mark.parametrize("kind", hostile.KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("role", ROLES)
 def test_every_kind_of_hostility(role: str, kind: hostile.Kind, servers: dict[str, Watched]) -> None:
-    """Forty of each kind, some abandoned at once; seeded, so that a failure can be looked at again."""
-    rngs = (random.Random(f"{kind.__name__} {number}") for number in range(40))
+    """Thirty of each kind, some abandoned at once; seeded, so that a failure can be looked at again."""
+    rngs = (random.Random(f"{kind.__name__} {number}") for number in range(30))
     talks = [Talk(kind(rng, role), rng.choice((1, 3)), rng.random() < 0.2) for rng in rngs]
     assert_withstands(servers[role], role, talks)
 

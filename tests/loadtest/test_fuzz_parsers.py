@@ -26,7 +26,7 @@ from tests.loadtest.fuzz import targets
 from tests.loadtest.fuzz.targets import SEEDS, SEPARATOR, TARGETS
 from tests.loadtest.servers import ROOT
 
-RUNS = 100_000
+RUNS = 50_000
 MANY_RUNS = 1_000_000
 SINGLE = sorted(TARGETS.keys() - {"every"})
 
@@ -40,7 +40,7 @@ def test_the_seeds_pass(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SINGLE)
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(data=st.binary(max_size=300))
 def test_any_bytes(name: str, data: bytes) -> None:
     TARGETS[name](data)
@@ -119,7 +119,7 @@ SHORT = st.binary(max_size=12) | st.sampled_from(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(
     st.integers(0, 255),
     EVENTS | LISTS | FOREIGN | FORMS | st.binary(max_size=50),
@@ -148,7 +148,7 @@ SOUND_RETRY = st.fixed_dictionaries(
 ).map(as_json)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(tables(*RETRY) | SOUND_RETRY)
 @example(b'{"kind":"fixed","max_attempts":2,"base_s":1' + b"0" * 400 + b"}")
 def test_retry_tables(document: bytes) -> None:
@@ -167,7 +167,7 @@ SOUND_REDELIVERY = st.fixed_dictionaries(
 ).map(as_json)
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(
     tables("timeout_s", "max_in_flight", "retry", "disabling", "redelivery", "max_redirects", "preset"),
     SOUND_DISABLING,
@@ -180,7 +180,7 @@ def test_webhook_tables(document: bytes, disabling: bytes, redelivery: bytes) ->
     targets.webhook_table(b'{"redelivery":' + redelivery + b"}")
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(AMOUNTS, AMOUNTS, AMOUNTS, st.sampled_from(("events", "seconds")), AMOUNTS)
 @example(5, 1e308, 0, "events", 1)
 @example(5, 1, 1e308, "events", 1)
@@ -245,7 +245,7 @@ URLS = st.one_of(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(URLS)
 def test_urls_to_be_called(url: str) -> None:
     targets.outbound(url.encode("utf-8", "replace"))
@@ -282,7 +282,7 @@ DATES = st.from_regex(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(DATES | DIGITS | st.from_regex(rb"\A[0-9]{1,25}\Z"))
 def test_retry_after(header: bytes) -> None:
     targets.retry_after(header)

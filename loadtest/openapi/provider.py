@@ -19,6 +19,7 @@ _STATUS = status_schema(
         *("refusals", "unsent", "dead_letters", "redeliveries", "dropped", "redirects"),
         *("request_bytes", "response_bytes", "connections_reused"),
     ),
+    seconds=("requests_per_connection",),
 )
 
 PROVIDER: dict[str, Any] = {

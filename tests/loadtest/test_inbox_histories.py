@@ -18,6 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -94,6 +95,11 @@ class Histories(RuleBasedStateMachine):
         mine = [i for i, event in self.events.items() if event.owner == owner and not event.finished]
         return sorted(mine, key=lambda i: self.events[i].order)
 
+    @initialize(first=some_ids, second=some_ids)
+    def begin_with_something(self, first: list[int], second: list[int]) -> None:
+        self.submit(0, first)
+        self.submit(1, second)
+
     @rule(number=processes, ids=some_ids)
     def submit(self, number: int, ids: list[int]) -> None:
         storage = self.processes[number].storage
@@ -167,22 +173,30 @@ class Histories(RuleBasedStateMachine):
         begun = storage.begin([seqs.get(index, 10**9) for index in set(ids)])
         assert {event.index: event.attempt for event in begun} == {i: self.events[i].attempts for i in mine}
 
-    @rule(number=processes, visible=some_ids, dead=st.sets(st.sampled_from(IDS), max_size=2))
-    def report(self, number: int, visible: list[int], dead: set[int]) -> None:
-        """What it says counts where the event is still its own, whoever began it."""
+    @rule(
+        number=processes,
+        visible=some_ids,
+        dead=st.sets(st.sampled_from(IDS), max_size=2),
+        own=st.booleans(),
+        times=st.integers(1, 2),
+    )
+    def report(self, number: int, visible: list[int], dead: set[int], own: bool, times: int) -> None:
+        """What it says counts where the event is still its own; twice, when the first answer was lost."""
         self.clock += 1
         seqs = self.seq_of()
-        known = [index for index in dict.fromkeys(visible) if index in seqs]
-        given_up = [index for index in dead if index in seqs and index not in known]
+        may = set(self.owned(self.processes[number].storage.owner)) if own else set(seqs)
+        given_up = [index for index in dead if index in may]
+        served = [index for index in (may if own else dict.fromkeys(visible)) if index in may - dead]
         self.processes[number].reported = (
-            [(seqs[index], self.clock) for index in known],
+            [(seqs[index], self.clock) for index in served],
             [(seqs[index], f"reason {self.clock}") for index in given_up],
         )
-        self.settle(number)
+        for _ in range(times):
+            self.settle(number)
 
+    @precondition(lambda self: any(any(process.reported) for process in self.processes))
     @rule(number=processes)
-    def report_again(self, number: int) -> None:
-        """The answer was lost, so it says the same once more."""
+    def report_again_later(self, number: int) -> None:
         self.settle(number)
 
     def settle(self, number: int) -> None:
@@ -258,7 +272,7 @@ class Histories(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("examples", [15, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [20, pytest.param(400, marks=pytest.mark.slow)])
 def test_every_history_ends_as_the_model_says(backend: str, examples: int) -> None:
     machine = type("OnThisBackend", (Histories,), {"backend": backend})
     run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=30))

@@ -327,6 +327,7 @@ def test_other_inbox_urls_are_refused(url: str) -> None:
         "postgresql://u@127.0.0.1/test?password=hunter2",
         "mysql://u:hunter2@127.0.0.1/test",
         "postgresql://u:hunter2@[x/test",
+        "mysql://127.0.0.1/test?password=hunter2",
     ],
 )
 def test_a_password_is_refused_and_not_repeated(url: str) -> None:

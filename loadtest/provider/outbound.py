@@ -39,6 +39,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052, section 2.1
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _RESOLVER_THREADS = 16
+_NOT_A_URL = (ValueError, IndexError)  # yarl 1.25 raises the latter for https://[::1]@
 
 
 class AddressForbidden(HookbenchError, OSError):
@@ -77,18 +78,34 @@ class Outbound:
         shown = repr(text) if len(text) <= MAX_URL_CHARS else f"of {len(text)} characters"
         if len(text) > MAX_URL_CHARS or not text.isascii() or not text.isprintable() or " " in text:
             raise InputError(f"the url {shown} is not 1 to {MAX_URL_CHARS} printable ASCII characters")
-        try:
-            url = URL(text)
-        except ValueError as error:
-            raise InputError(f"the url {shown} is not a URL: {error}") from None
         if "@" in re.split("[/?#]", text.partition("://")[2])[0]:  # not shown: it may hold a password
             raise InputError("the url holds a user name or password; sign with a secret instead")
-        if url.scheme not in ("http", "https") or not url.raw_host:
+        try:
+            url = URL(text)
+            scheme, host, port = url.scheme, url.raw_host, url.port  # parsed only now
+        except _NOT_A_URL as error:
+            raise InputError(f"the url {shown} is not a URL: {error}") from None
+        if scheme not in ("http", "https") or not host:
             raise InputError(f"the url {shown} is not an http:// or https:// URL")
-        if not url.port:
+        if not port:
             raise InputError(f"the url {shown} has no port that one can connect to")
-        self._check_host(url.raw_host, shown)
+        self._check_host(host, shown)
         return url
+
+    def next_hop(self, hop: URL, location: str) -> URL:
+        """Where a redirect leads from `hop`.
+
+        Raises:
+            InputError: see `url`; or from https to http.
+        """
+        try:
+            target = hop.join(URL(location))
+            text = str(target)
+        except _NOT_A_URL as error:
+            raise InputError(f"the redirect's location {location!r:.80} is not a URL: {error}") from None
+        if hop.scheme == "https" and target.scheme != "https":
+            raise InputError("the redirect leads from https to http")
+        return self.url(text)
 
     def admit(self, text: str) -> URL:
         """`url`, and the addresses that its name stands for now; blocks while it is resolved.

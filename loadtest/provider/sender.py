@@ -159,18 +159,9 @@ class Sender:
                 if response.status not in _KEPT_METHOD or location is None or not left:
                     asked_s = retry_after_s(response.headers.get("retry-after"), time.time())
                     return Answer("status", f"answered {response.status}", response.status, asked_s)
-            hop = self._next_hop(hop, location)
+            hop = self._outbound.next_hop(hop, location)
             counts.redirects += 1
         raise AssertionError("the last hop returns")
-
-    def _next_hop(self, hop: URL, location: str) -> URL:
-        try:
-            target = hop.join(URL(location))
-        except ValueError as error:
-            raise InputError(f"the redirect's location {location!r:.80} is not a URL: {error}") from None
-        if hop.scheme == "https" and target.scheme != "https":
-            raise InputError("the redirect leads from https to http")
-        return self._outbound.url(str(target))
 
 
 def client_tls(authorities: Path | None) -> ssl.SSLContext:

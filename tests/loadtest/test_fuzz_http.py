@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.loadtest import hostile
+from tests.loadtest.conversations import Heard, Talk, Watched, converse, converse_all, watched
 from tests.loadtest.doors import receiver_arguments
-from tests.loadtest.hostile import Heard, Talk, Watched, converse, converse_all, post, signed_headers, watched
+from tests.loadtest.hostile import post, signed_headers
 from tests.loadtest.servers import event
 
 ROLES = ("receiver", "provider")

@@ -22,8 +22,8 @@ from schemathesis.core.transport import Response
 from schemathesis.schemas import BaseSchema
 
 from loadtest.openapi import PROVIDER, RECEIVER
+from tests.loadtest.conversations import Watched, watched
 from tests.loadtest.doors import provider_arguments, receiver_arguments, signed
-from tests.loadtest.hostile import Watched, watched
 from tests.loadtest.servers import event
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from loadtest.provider.retry import retry_after_s
 from tests.loadtest.fuzz import targets
-from tests.loadtest.fuzz.targets import SEEDS, SEPARATOR, TARGETS
+from tests.loadtest.fuzz.seeds import SEEDS, SEPARATOR
+from tests.loadtest.fuzz.targets import TARGETS
 from tests.loadtest.servers import ROOT
 
 RUNS = 50_000
@@ -247,6 +248,8 @@ URLS = st.one_of(
 
 @settings(max_examples=200)
 @given(URLS)
+@example("https://[::1]@")
+@example("http://[::ffff:831.0.0.0]/")
 def test_urls_to_be_called(url: str) -> None:
     targets.outbound(url.encode("utf-8", "replace"))
 

@@ -208,10 +208,10 @@ class Connections:
         """Counts for /status."""
         requests = self.requests
         return {
-            "connections_opened": self.opened,
-            "connections_open": len(self.open),
-            "connections_idle": len(self.fresh) + len(self.idle),
-            "connections_peak": self.peak,
+            "http_connections_opened": self.opened,
+            "http_connections_open": len(self.open),
+            "http_connections_idle": len(self.fresh) + len(self.idle),
+            "http_connections_peak": self.peak,
             "http_requests": requests,
             "http_requests_per_connection": requests / self.opened if self.opened else 0.0,
             "body_bytes_held": self.body_bytes,

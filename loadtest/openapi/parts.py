@@ -166,8 +166,8 @@ TOO_LARGE = refusal("The body is larger than the server takes; the connection is
 
 
 _OF_EVERY_SERVER = (
-    *("handler_errors", "connections_opened", "connections_open", "connections_idle", "connections_peak"),
-    *("http_requests", "body_bytes_held", "body_bytes_peak"),
+    *("handler_errors", "http_connections_opened", "http_connections_open", "http_connections_idle"),
+    *("http_connections_peak", "http_requests", "body_bytes_held", "body_bytes_peak"),
 )
 
 

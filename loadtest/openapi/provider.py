@@ -17,7 +17,7 @@ _STATUS = status_schema(
         *("subscriptions", "disabled", "pending", "acknowledged", "failed", "waiting", "in_flight"),
         *("backing_off", "deliveries", "dispatched", "timeouts", "connection_errors", "forbidden"),
         *("refusals", "unsent", "dead_letters", "redeliveries", "dropped", "redirects"),
-        *("request_bytes", "response_bytes", "connections_reused"),
+        *("request_bytes", "response_bytes", "connections_opened", "connections_reused"),
     ),
     seconds=("requests_per_connection",),
 )

@@ -63,7 +63,7 @@ class ProviderApp(Application):
         for url, signing in self._initial:
             self._dispatcher.subscribe(url, signing)
 
-    def drain_begins(self) -> None:
+    def quiesce(self) -> None:
         """Answer the held requests and end the streams."""
         self._events.close()
 

@@ -79,10 +79,10 @@ def crowd(count: int, inbox: Path, idle_s: float) -> None:
                         name, body = event(f"new{wave}", index)
                         assert server.post_event(body, name).status == 204
                     status = server.status()
-                    assert status["connections_peak"] == count
+                    assert status["http_connections_peak"] == count
                     assert rss_kib(server) - before < count * KIB_EACH + MIB_BESIDES * 1024
                     # They sent nothing, so they are shed after their time, although they hold on.
-                    eventually(lambda: server.status()["connections_open"] < 60, within_s=idle_s + 20)
+                    eventually(lambda: server.status()["http_connections_open"] < 60, within_s=idle_s + 20)
                 drip.stop()
                 after.append(rss_kib(server))
             assert after[1] - after[0] < MIB_BESIDES * 1024

@@ -425,7 +425,7 @@ def test_a_crowd_costs_the_longest_idle_and_never_a_request(tmp_path: Path) -> N
             assert seventh.send(get()).answer().status == 200
         assert fifth.closed()
         status = server.status()
-        assert status["connections_peak"] <= 4
+        assert status["http_connections_peak"] <= 4
         assert status["ended"]["evicted"] >= 2
         for raw in (first, second, third, fourth, fifth):
             raw.close()
@@ -439,7 +439,7 @@ def test_a_flood_of_connections_leaves_the_admin_port_alone(tmp_path: Path) -> N
             raw.send(b"POST /webhooks/standard HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
         with connected(server.ready["admin_port"]) as operator:
             status = operator.send(get("/status")).answer().json()
-            assert (status["role"], status["connections_open"]) == ("receiver", 2)
+            assert (status["role"], status["http_connections_open"]) == ("receiver", 2)
             assert operator.send(get("/metrics")).answer().status == 200
             assert operator.send(get("/ready")).answer().status == 200
         for raw in busy:
@@ -465,5 +465,5 @@ def test_threads_of_hostile_clients_leave_nothing_behind(server: Server) -> None
     for thread in threads:
         thread.join()
     assert server.request("GET", "/health").status == 200
-    eventually(lambda: server.status()["connections_open"] == 1)
+    eventually(lambda: server.status()["http_connections_open"] == 1)
     assert server.status()["body_bytes_held"] == 0

@@ -178,7 +178,7 @@ def test_nothing_that_a_client_sends_is_in_the_log(form: str, tmp_path: Path) ->
     options = ("--log-level", "debug", "--log-format", form)
     with running("receiver", "--inbox", f"sqlite:///{tmp_path}/inbox.db", *options) as server:
         hostile_visits(server)
-        eventually(lambda: server.status()["connections_open"] == 1)
+        eventually(lambda: server.status()["http_connections_open"] == 1)
         _, out, err = server.stop()
     assert CANARY not in out + err
     assert SECRET.removeprefix("whsec_") not in out + err

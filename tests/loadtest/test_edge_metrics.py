@@ -60,8 +60,8 @@ def test_what_is_scraped_is_what_status_says(receiver: Server) -> None:
     assert scrape.value(f"{prefix}_busy_seconds_total") == pytest.approx(before["busy_s"])
     assert scrape.value(f"{prefix}_waiting") == 0
     assert scrape.value(f"{prefix}_ready") == 1
-    assert scrape.value(f"{prefix}_connections_open") == 1
-    assert scrape.value(f"{prefix}_connections_opened_total") == before["connections_opened"] + 1
+    assert scrape.value(f"{prefix}_http_connections_open") == 1
+    assert scrape.value(f"{prefix}_http_connections_opened_total") == before["http_connections_opened"] + 1
     assert scrape.value(f"{prefix}_requests_refused_total", reason="signature") == 1
     assert scrape.value(f"{prefix}_connections_refused_total", reason="malformed_http") == 1
     assert scrape.value(f"{prefix}_request_duration_seconds_count", status="2xx") >= 3

@@ -76,7 +76,7 @@ def test_old_versions_and_plain_http_are_turned_away(files: Files, loop: str) ->
         with connected(server.port, tls=files.client) as raw:
             status = raw.send(get("/status")).answer().json()
         assert status["ended"]["handshake"] == 2
-        assert status["connections_open"] == 1
+        assert status["http_connections_open"] == 1
         _, _, err = server.stop()
         assert err.startswith("stopped")  # and no traceback for a client's mistake
 
@@ -94,7 +94,7 @@ def test_a_handshake_has_a_time_and_takes_a_place(files: Files, loop: str) -> No
         assert fourth.send(get()).answer().status == 200
         for silent in (first, second, third):
             assert silent.closed()
-        eventually(lambda: fourth.send(get("/status")).answer().json()["connections_open"] == 1)
+        eventually(lambda: fourth.send(get("/status")).answer().json()["http_connections_open"] == 1)
 
 
 @LOOPS

@@ -38,7 +38,7 @@ def settled(server: Watched) -> dict[str, Any]:
 
     def is_quiet() -> bool:
         status = server.status()
-        return status["connections_open"] == 1 and status["body_bytes_held"] == 0
+        return status["http_connections_open"] == 1 and status["body_bytes_held"] == 0
 
     eventually(is_quiet, within_s=30)
     status: dict[str, Any] = server.status()

@@ -59,7 +59,7 @@ def test_a_hang_up_reaches_the_request(loop: str, behind: bytes) -> None:
             poll.send(get("/wait") + behind)
             eventually(lambda: server.status()["begun"] == 1)
         eventually(lambda: server.status()["disconnects"] == 1)
-        eventually(lambda: server.status()["connections_open"] == 1)
+        eventually(lambda: server.status()["http_connections_open"] == 1)
         assert server.status()["begun"] == 1
 
 
@@ -69,7 +69,7 @@ def test_a_handler_can_cut_its_connection(loop: str) -> None:
     with app("--loop", loop) as server, connected(server.port) as raw:
         raw.send(get("/cut"))
         eventually(lambda: server.status()["disconnects"] == 1)
-        assert server.status()["connections_open"] == 1
+        assert server.status()["http_connections_open"] == 1
 
 
 def test_an_exception_in_a_handler_is_an_opaque_500_and_counted() -> None:
@@ -104,8 +104,8 @@ def test_connections_and_their_reuse_are_visible(loop: str) -> None:
             for _ in range(9):
                 first.send(get()).answer()
             status = first.send(get("/status")).answer().json()
-        assert (status["connections_opened"], status["connections_open"]) == (2, 2)
-        assert (status["connections_peak"], status["http_requests"]) == (2, 9)
+        assert (status["http_connections_opened"], status["http_connections_open"]) == (2, 2)
+        assert (status["http_connections_peak"], status["http_requests"]) == (2, 9)
         assert status["http_requests_per_connection"] == 4.5
 
 

@@ -139,8 +139,7 @@ def test_a_lost_event_is_interrupted_and_does_not_count(inbox_url: str) -> None:
         other = open_storage(inbox_url)
         lapse(inbox_url, inbox._storage.owner)
         assert len(other.beat(60, 10)) == 3
-        await happens(lambda: inbox.worker.in_service == 0 and inbox.waiting == 0)
-        assert sorted(interrupted) == ["evt_0", "evt_1"]
+        await happens(lambda: sorted(interrupted) == ["evt_0", "evt_1"])
         other.close()
         await happens(lambda: inbox.worker.in_service == 2)  # and gets them back
 

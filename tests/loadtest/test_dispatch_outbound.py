@@ -81,7 +81,7 @@ def test_this_machine_is_allowed_unless_told_otherwise(url: str) -> None:
         ("http://user:hunter2@127.0.0.1/", "user name or password"),
         ("http://@127.0.0.1/", "user name or password"),
         ("http://127.0.0.1@10.0.0.1/", "user name or password"),
-        ("http://127.0.0.1\\@10.0.0.1/", "is not a URL"),
+        ("http://127.0.0.1\\@10.0.0.1/", "user name or password"),
         ("http://127.0.0.1:80:80/", "is not a URL"),
         ("http://127.0.0.1:99999/", "is not a URL"),
         ("http://127.0.0.1:0/", "no port"),

@@ -168,9 +168,8 @@ class Inbox:
             raise InboxFull(f"{self.waiting} events wait already; the limit is {self._queue_limit}")
         assert 0 < len(arrivals) <= MAX_SUBMISSION
         rows = [
-            (a.source, e.id, e.index, e.type, a.via, a.payload, e.created_us, a.received_us)
-            for a in arrivals
-            for e in (a.event,)
+            (source, event.id, event.index, event.type, via, payload, event.created_us, received_us)
+            for event, payload, via, received_us, source in arrivals
         ]
         stored: asyncio.Future[None] = self._loop.create_future()
         self._submissions.append(_Submission(rows, stored))

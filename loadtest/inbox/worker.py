@@ -203,13 +203,14 @@ class TimedWorker(Worker):
 
     def _start(self, start_us: int) -> None:
         done: list[tuple[int, int]] = []
+        now = self._clock()
         while self._queue and len(self._due_us) < self._workers and not self._stopped:
             seq, index, offered_us = self._queue.popleft()
             service_us = self._service.get(index)
             if service_us is None:
                 self.without_service_time += 1
             if not service_us:
-                done.append((seq, self._clock()))
+                done.append((seq, now))
             else:
                 due_us = max(start_us, offered_us) + service_us
                 self._due_us[seq] = due_us

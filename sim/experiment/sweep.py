@@ -1,0 +1,217 @@
+"""Sweeps: every design point, replicated, under each mechanism, on any executor, taken up again after a stop.
+
+All points share their seeds: replication r sees the same draws everywhere, so neighbouring points are
+compared on common random numbers as mechanisms are (Law, "Simulation Modeling and Analysis", section 11.2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sim.engine import DEFAULT_MECHANISMS, Engine, check, is_compiled
+from sim.errors import HookbenchError
+from sim.experiment.axes import Axis, Point, design
+from sim.experiment.estimates import Estimate, estimate, paired_difference
+from sim.experiment.executors import Workers, open_executor
+from sim.experiment.journal import Finished, Journal, Metrics
+from sim.experiment.runs import Work, carry_out, portions
+from sim.scenario import Scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AHEAD = 3
+"""Pieces of work handed to the executor for each of its slots."""
+
+ROW_COLUMNS = ("point", "replication", "mechanism", "metric", "value")
+"""The columns of `Sweep.rows`, after one for each key that varies."""
+
+
+class WorkerLost(HookbenchError):
+    """A worker process ended in the middle of a run. What was finished is kept."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep.
+
+    Attributes:
+        scenario: the base scenario.
+        axes: what varied.
+        points: the design points, the last axis moving fastest.
+        mechanisms: run at each point on the same events.
+        replications: at each point.
+        seed: of the experiment.
+        results: (point's number, replication) -> mechanism -> metric -> value.
+    """
+
+    scenario: Scenario
+    axes: tuple[Axis, ...]
+    points: tuple[Point, ...]
+    mechanisms: tuple[str, ...]
+    replications: int
+    seed: int
+    results: dict[tuple[int, int], Metrics]
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Every metric that any run has, in the order of the vocabulary."""
+        return list(
+            dict.fromkeys(name for run in self.results.values() for of_one in run.values() for name in of_one)
+        )
+
+    def values(self, point: int, mechanism: str, metric: str) -> list[float]:
+        """One metric of one mechanism at one point, a value a replication; NaN where it is undefined."""
+        return [
+            self.results[point, replication][mechanism].get(metric, math.nan)
+            for replication in range(self.replications)
+        ]
+
+    def estimate(self, point: int, mechanism: str, metric: str) -> Estimate:
+        """Its mean over the replications, with a 95 % interval."""
+        return estimate(self.values(point, mechanism, metric))
+
+    def difference(self, point: int, a: str, b: str, metric: str) -> Estimate:
+        """The difference a − b at one point, paired by replication."""
+        return paired_difference(self.values(point, a, metric), self.values(point, b, metric))
+
+    def rows(self) -> pd.DataFrame:
+        """The tidy table: a column a key that varies, then `ROW_COLUMNS`; a row a value."""
+        import pandas as pd  # noqa: PLC0415
+
+        keys = [key for axis in self.axes for key in axis.keys]
+        lines = [
+            (*(self.points[point][key] for key in keys), point, replication, mechanism, metric, value)
+            for (point, replication), run in sorted(self.results.items())
+            for mechanism in self.mechanisms
+            for metric, value in run[mechanism].items()
+        ]
+        return pd.DataFrame(lines, columns=[*keys, *ROW_COLUMNS])
+
+    def summary(self) -> pd.DataFrame:
+        """The estimates, a row each: the keys that vary, then `point, mechanism, metric, mean, low, high`."""
+        import pandas as pd  # noqa: PLC0415
+
+        keys = [key for axis in self.axes for key in axis.keys]
+        lines = []
+        for number, point in enumerate(self.points):
+            for mechanism in self.mechanisms:
+                for metric in self.results[number, 0][mechanism]:
+                    e = self.estimate(number, mechanism, metric)
+                    at = (point[key] for key in keys)
+                    lines.append((*at, number, mechanism, metric, e.mean, e.low, e.high))
+        columns = [*keys, "point", "mechanism", "metric", "mean", "low", "high"]
+        return pd.DataFrame(lines, columns=columns).astype({"low": "float64", "high": "float64"})
+
+
+def sweep(
+    scenario: Scenario,
+    axes: Sequence[Axis],
+    mechanisms: Sequence[str] = DEFAULT_MECHANISMS,
+    *,
+    replications: int = 10,
+    seed: int = 1,
+    engine: Engine = "fast",
+    executor: str | Workers = "processes",
+    journal: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sweep:
+    """Run a design.
+
+    Args:
+        scenario: the base scenario, whose values the design points replace.
+        axes: what varies; several are crossed.
+        mechanisms: run at each point on the same events.
+        replications: at each point.
+        seed: fixes every draw.
+        engine: "fast" or "simpy".
+        executor: a name (see `sim.experiment.executors`), or an executor of your own with its slots.
+        journal: where finished runs are kept; those that it holds already are not computed again.
+        progress: called with (runs finished, runs in all), those of the journal included.
+
+    Raises:
+        InputError: an unknown key or mechanism, a value out of range, another sweep's journal.
+        WorkerLost: a worker process was killed; what is finished is in the journal.
+    """
+    chosen = check(mechanisms, engine, seed, replications)
+    points = tuple(design(scenario, axes))
+    identity = {
+        "scenario": scenario.digest(),
+        "axes": [{"keys": axis.keys, "values": axis.values} for axis in axes],
+        "mechanisms": list(mechanisms),
+        "replications": replications,
+        "seed": seed,
+    }
+    results: dict[tuple[int, int], Metrics] = {}
+    total = len(points) * replications
+
+    def take(finished: Sequence[Finished]) -> None:
+        results.update({(each.point, each.replication): each.metrics for each in finished})
+        if progress is not None:
+            progress(len(results), total)
+
+    with nullcontext() if journal is None else Journal(journal, identity) as book:
+        if book is not None:
+            take(book.finished)
+        left = [
+            (number, [r for r in range(replications) if (number, r) not in results])
+            for number in range(len(points))
+        ]
+        opened = open_executor(executor) if isinstance(executor, str) else nullcontext(executor)
+        if len(results) < total:
+            with opened as workers:
+                many = sum(bool(missing) for _, missing in left) >= 4 * workers.slots
+                size = replications if many else 1
+                works = (
+                    Work(
+                        scenario.model_dump_json(),
+                        number,
+                        points[number],
+                        tuple(mechanisms),
+                        part,
+                        seed,
+                        chosen,
+                    )
+                    for number, missing in left
+                    for part in portions(missing, size)
+                )
+                for finished in _carried_out(works, workers, compile_first=not is_compiled(mechanisms)):
+                    if book is not None:
+                        book.add(finished)
+                    take(finished)
+    return Sweep(scenario, tuple(axes), points, tuple(mechanisms), replications, seed, results)
+
+
+def _carried_out(works: Iterator[Work], workers: Workers, *, compile_first: bool) -> Iterator[list[Finished]]:
+    """The results of all works, in the order in which they are finished."""
+    if compile_first and (first := next(works, None)) is not None:
+        yield carry_out(first)  # into the cache, from which every worker then takes it
+    pending: set[Future[list[Finished]]] = set()
+    try:
+        while True:
+            while len(pending) < AHEAD * workers.slots and (work := next(works, None)) is not None:
+                pending.add(workers.executor.submit(carry_out, work))
+            if not pending:
+                return
+            done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)  # 0.5 s: Ctrl-C is heard
+            good = {future for future in done if not future.cancelled() and future.exception() is None}
+            yield from (future.result() for future in good)
+            for failed in done - good:
+                failed.result()
+    except (BrokenProcessPool, CancelledError) as error:
+        raise WorkerLost(f"a worker was lost in the middle of a run ({_reason(error)})") from None
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _reason(error: BaseException) -> str:
+    return "killed, or out of memory" if isinstance(error, BrokenProcessPool) else "its run was cancelled"

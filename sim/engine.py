@@ -7,7 +7,7 @@ the reference model, the "fast" engine its compiled twin; both give the same rec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
@@ -186,27 +186,43 @@ def simulate(
     """
     check(mechanisms, engine, seed, replications)
     outcome = Outcome(
-        scenario, engine, seed, replications, {m: {} for m in mechanisms}, {m: [] for m in mechanisms}, {}, {}
+        scenario, engine, seed, 0, {m: {} for m in mechanisms}, {m: [] for m in mechanisms}, {}, {}
     )
     if records:
         outcome.deliveries.update({m: [] for m in mechanisms})
         outcome.requests.update({m: [] for m in mechanisms})
-    done, total = 0, replications * len(mechanisms)
-    for replication in range(replications):
-        run_seed = replication_seed(seed, replication)
+    return extended(outcome, replications, progress)
+
+
+def extended(
+    outcome: Outcome, replications: int, progress: Callable[[int, int], None] | None = None
+) -> Outcome:
+    """An outcome with more replications in all, those it has kept; it gives its lists away.
+
+    Raises:
+        InputError: more than `MAX_REPLICATIONS`, or fewer than it has.
+    """
+    if not outcome.replications <= replications <= MAX_REPLICATIONS:
+        raise InputError(
+            f"replications must be in [{outcome.replications}, {MAX_REPLICATIONS}], got {replications}"
+        )
+    scenario, mechanisms = outcome.scenario, list(outcome.metrics)
+    done, total = outcome.replications * len(mechanisms), replications * len(mechanisms)
+    for replication in range(outcome.replications, replications):
+        run_seed = replication_seed(outcome.seed, replication)
         created = event_times(scenario, run_seed)
         for mechanism in mechanisms:
-            run = run_once(scenario, mechanism, created, run_seed, engine)
+            run = run_once(scenario, mechanism, created, run_seed, outcome.engine)
             for metric, value in summarise(run.deliveries, run.counters, scenario).items():
                 outcome.metrics[mechanism].setdefault(metric, []).append(value)
             outcome.counters[mechanism].append(run.counters)
-            if records:
+            if outcome.deliveries:
                 outcome.deliveries[mechanism].append(run.deliveries)
                 outcome.requests[mechanism].append(run.series)
             done += 1
             if progress is not None:
                 progress(done, total)
-    return outcome
+    return replace(outcome, replications=replications)
 
 
 def check(mechanisms: Sequence[str], engine: str, seed: int, replications: int) -> Engine:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.catalogue import EVERY, MECHANISMS, named
+from sim.experiment.cli import crossover, sweep
 from sim.studies.cli import studies
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ trace = typer.Typer(
 )
 app.add_typer(scenarios, name="scenarios")
 app.add_typer(trace, name="trace")
+app.command()(sweep)
+app.command()(crossover)
 app.command()(studies)
 
 MAX_RECORDS_KEPT = 2_000_000

@@ -119,6 +119,21 @@ class RunFolder:
         run._write()
         return run
 
+    @classmethod
+    def reopen(cls, path: str | Path, command: str) -> RunFolder:
+        """Go on with a run that was interrupted or killed; the command is added to the notes.
+
+        Raises:
+            InputError: it is no run folder, or the run is complete, which is never written again.
+        """
+        folder = Path(path)
+        document = _read_document(folder)
+        if document["status"] == "complete":
+            raise InputError(f"{folder} is complete; a run is written once")
+        run = cls(folder, document)
+        run.note(resumed=[*document["notes"].get("resumed", []), command])
+        return run
+
     def save_records(self, frame: pd.DataFrame, name: str = "records") -> Path:
         """Write delivery records as Parquet with `RECORD_SCHEMA`; further columns keep their own type.
 
@@ -142,6 +157,17 @@ class RunFolder:
         """
         path = self._new_file(f"{name}.csv")
         frame.to_csv(path, index=False, lineterminator="\n")
+        return path
+
+    def save_rows(self, frame: pd.DataFrame, name: str) -> Path:
+        """Write a table as Parquet, each column with its own type.
+
+        Raises:
+            ValueError: the file exists.
+        """
+        path = self._new_file(f"{name}.parquet")
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        pq.write_table(table, path, compression="zstd")
         return path
 
     def save_figure(self, figure: Figure, name: str, dpi: float = 150) -> Path:

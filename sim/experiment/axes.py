@@ -142,7 +142,7 @@ def design(scenario: Scenario, axes: Sequence[Axis]) -> list[Point]:
     first = {key: value for each in axes for key, value in each.steps[0].items()}
     for each in axes:  # every value once; combinations that do not go together show when they are run
         for step in each.steps:
-            scenario.with_values(**first | step)
+            scenario.with_values(**{**first, **step})
     return [
         {key: value for step in steps for key, value in step.items()}
         for steps in product(*(each.steps for each in axes))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -246,7 +247,7 @@ def _range(
     scenario: Scenario, parameter: str, low: float | None, high: float | None
 ) -> tuple[bool, float, float]:
     """Whether the parameter takes whole numbers only, and the range to search."""
-    value = scenario.model_dump()
+    value: Any = scenario.model_dump()
     for key in parameter.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     if value is None:

@@ -18,7 +18,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sim.errors import InputError
 
@@ -92,7 +92,7 @@ def _dask(address: str) -> Iterator[Workers]:
     except ImportError:
         raise InputError("--executor dask://…: Dask is missing; pip install 'hookbench[dask]'") from None
     try:
-        client = Client(f"tcp://{address}", timeout=DASK_TIMEOUT_S, set_as_default=False)
+        client: Any = Client(f"tcp://{address}", timeout=DASK_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"--executor dask://{address}: no Dask scheduler answers there ({reason})") from None

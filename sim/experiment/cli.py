@@ -1,0 +1,333 @@
+"""``hookbench sweep`` and ``hookbench crossover``."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sim.catalogue import EVERY, MECHANISMS, named
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from sim.experiment.crossover import Crossover
+    from sim.experiment.sweep import Sweep
+
+DEFAULT_METRICS = ("latency_p95_s", "requests_per_event")
+MAX_SHOWN = 60
+JOURNAL = "journal.jsonl"
+
+MechanismOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-m",
+        "--mechanism",
+        help=f"{', '.join(MECHANISMS)}, or {EVERY}; repeat for several.  [default: webhook and polling]",
+        metavar="MECH",
+    ),
+]
+ExecutorOption = Annotated[
+    str,
+    typer.Option(
+        help="processes, processes:N, threads, threads:N or dask://HOST:PORT (a Dask cluster).",
+        metavar="WHERE",
+    ),
+]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Where the run folder is made.  [default: results]", metavar="DIR")
+]
+
+
+def sweep(
+    scenario: Annotated[
+        str | None, typer.Argument(help="A preset's name, or the path of a TOML file.", metavar="SCENARIO")
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="KEY=1,5,30 or KEY=LOW:HIGH:lin9 or KEY=LOW:HIGH:log9; several are crossed, "
+            "and keys joined by '&' move together.",
+            metavar="AXIS",
+        ),
+    ] = None,
+    mechanism: MechanismOption = None,
+    replications: Annotated[int, typer.Option(help="At each design point.", metavar="N")] = 10,
+    seed: Annotated[int, typer.Option(help="Fixes every draw.", metavar="N")] = 1,
+    executor: ExecutorOption = "processes",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What the table shows.  [default: {' and '.join(DEFAULT_METRICS)}]", metavar="METRIC"
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with a sweep that was stopped, in its run folder.", metavar="RUN"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of a table.")
+    ] = False,
+    out: OutOption = None,
+) -> None:
+    """Run a scenario at every combination of some of its values, replicated, under each mechanism.
+
+    The run folder holds `sweep.parquet` and `sweep.csv` (a row a design point, replication, mechanism and
+    metric) and `summary.csv` (means with 95 % intervals). A sweep that was stopped goes on with --resume.
+
+    Example: hookbench sweep shop-orders --vary polling.interval_s=1:600:log9 --vary receiver.workers=1,4
+    """
+    from sim.engine import DEFAULT_MECHANISMS
+    from sim.errors import InputError
+
+    if resume is not None:
+        if scenario is not None or vary:
+            raise InputError("--resume takes scenario and axes from the run folder; give neither")
+        result, path = _resumed(resume, executor)
+    else:
+        if scenario is None:
+            raise InputError("a sweep needs a SCENARIO, or --resume RUN")
+        mechanisms = named(mechanism or DEFAULT_MECHANISMS)
+        result, path = run_sweep(scenario, vary or [], mechanisms, replications, seed, executor, out)
+    metrics = _known(result, metric or [m for m in DEFAULT_METRICS if m in result.metrics])
+    if as_json:
+        sys.stdout.write(json.dumps(_sweep_document(result, metrics, path), allow_nan=False) + "\n")
+        return
+    show_sweep(result, metrics)
+    typer.echo(f"run folder: {path}")
+
+
+def run_sweep(
+    scenario: str,
+    vary: list[str],
+    mechanisms: list[str],
+    replications: int,
+    seed: int,
+    executor: str,
+    out: Path | None,
+) -> tuple[Sweep, Path]:
+    """Sweep with progress into a new run folder; returns what came of it and where it is."""
+    from sim.engine import check
+    from sim.experiment.axes import design, parse_axis
+    from sim.randomness import replication_seed
+    from sim.results import RunFolder
+    from sim.scenario import load_scenario
+
+    base = load_scenario(scenario)
+    check(mechanisms, "fast", seed, replications)
+    design(base, [parse_axis(text) for text in vary])  # refused before a folder is made
+    seeds = [int(replication_seed(seed, r)) for r in range(replications)]
+    with RunFolder.create(f"sweep-{base.name}", _command(), out, scenario=base, seeds=seeds) as run:
+        run.note(vary=vary, mechanisms=mechanisms, replications=replications, seed=seed)
+        result = _swept(run, base, vary, mechanisms, replications, seed, executor)
+    return result, run.path
+
+
+def _resumed(path: Path, executor: str) -> tuple[Sweep, Path]:
+    from sim.errors import InputError
+    from sim.results import RunFolder, read_run
+
+    before = read_run(path)
+    notes, base = before.notes, before.scenario
+    if base is None or "vary" not in notes:
+        raise InputError(f"--resume {path}: that run is no sweep")
+    with RunFolder.reopen(path, _command()) as run:
+        result = _swept(
+            run, base, notes["vary"], notes["mechanisms"], notes["replications"], notes["seed"], executor
+        )
+    return result, path
+
+
+def _swept(
+    run: Any, base: Any, vary: list[str], mechanisms: list[str], replications: int, seed: int, executor: str
+) -> Sweep:
+    from sim.experiment.axes import parse_axis
+    from sim.experiment.sweep import sweep as carry_out
+    from sim.terminal import note_compilation, progress
+
+    note_compilation(mechanisms)
+    with progress(f"sweeping {base.name}") as advance:
+        result = carry_out(
+            base,
+            [parse_axis(text) for text in vary],
+            mechanisms,
+            replications=replications,
+            seed=seed,
+            executor=executor,
+            journal=run.path / JOURNAL,
+            progress=advance,
+        )
+    rows = result.rows()
+    run.save_table(rows, "sweep")
+    run.save_rows(rows, "sweep")
+    run.save_table(result.summary(), "summary")
+    return result
+
+
+def _command() -> str:
+    return shlex.join(["hookbench", *sys.argv[1:]])
+
+
+def _known(result: Sweep, metrics: list[str]) -> list[str]:
+    from sim.errors import InputError
+
+    for metric in metrics:
+        if metric not in result.metrics:
+            raise InputError(f"--metric {metric!r}: known here: {', '.join(result.metrics)}")
+    return metrics
+
+
+def show_sweep(result: Sweep, metrics: list[str]) -> None:
+    """Print a table a metric: a row a design point, a column a mechanism."""
+    from sim.tables import console, estimate_text, plain_table
+
+    output = console()
+    keys = [key for axis in result.axes for key in axis.keys]
+    output.print(f"{result.scenario.name}: {len(result.points)} design points", style="bold", highlight=False)
+    for metric in metrics:
+        table: Table = plain_table()
+        for key in keys:
+            table.add_column(key.replace(".", ".\n"), justify="right", no_wrap=True)
+        for mechanism in result.mechanisms:
+            table.add_column(f"{metric}\n{mechanism}", justify="right", no_wrap=True)
+        for number, point in enumerate(result.points[:MAX_SHOWN]):
+            estimates = (result.estimate(number, mechanism, metric) for mechanism in result.mechanisms)
+            cells = [estimate_text(e, metric) for e in estimates]
+            table.add_row(*(_short(point[key]) for key in keys), *cells)
+        output.print(table)
+    if len(result.points) > MAX_SHOWN:
+        output.print(f"… and {len(result.points) - MAX_SHOWN} more: summary.csv in the run folder.")
+    output.print(f"Means over {result.replications} replications ± half a 95 % interval, on the same draws.")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _sweep_document(result: Sweep, metrics: list[str], path: Path) -> dict[str, Any]:
+    summary: pd.DataFrame = result.summary()
+    chosen = summary[summary.metric.isin(metrics)]
+    plain = [
+        {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+        for row in chosen.to_dict("records")
+    ]
+    return {
+        "schema_version": 1,
+        "command": "sweep",
+        "scenario": result.scenario.model_dump(mode="json"),
+        "seed": result.seed,
+        "replications": result.replications,
+        "axes": [{"keys": list(axis.keys), "values": [list(v) for v in axis.values]} for axis in result.axes],
+        "results": plain,
+        "run": str(path),
+    }
+
+
+def crossover(
+    scenario: Annotated[
+        str, typer.Argument(help="A preset's name, or the path of a TOML file.", metavar="SCENARIO")
+    ],
+    over: Annotated[
+        str,
+        typer.Option(help="KEY, or KEY=LOW:HIGH: the value that is searched, and where.", metavar="KEY"),
+    ],
+    between: Annotated[tuple[str, str], typer.Option(help="The two mechanisms.", metavar="MECH MECH")] = (
+        "webhook",
+        "polling",
+    ),
+    metric: Annotated[
+        str, typer.Option(help="On which they are compared.", metavar="METRIC")
+    ] = "requests_per_event",
+    replications: Annotated[
+        int, typer.Option(help="At each value that is looked at, two or more.", metavar="N")
+    ] = 10,
+    seed: Annotated[int, typer.Option(help="Fixes every draw.", metavar="N")] = 1,
+    executor: ExecutorOption = "processes",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of a sentence.")
+    ] = False,
+    out: OutOption = None,
+) -> None:
+    """Find where the verdict between two mechanisms flips, with a 95 % interval.
+
+    The run folder holds `differences.csv`: every value that was looked at, with the paired difference there.
+
+    Example: hookbench crossover shop-orders --over polling.interval_s=1:600 --metric requests_per_event
+    """
+    from sim.engine import check
+    from sim.experiment.crossover import crossover as search
+    from sim.randomness import replication_seed
+    from sim.results import RunFolder
+    from sim.scenario import load_scenario
+    from sim.terminal import note_compilation, progress
+
+    base = load_scenario(scenario)
+    check(between, "fast", seed, replications)
+    key, low, high = _searched(over)
+    note_compilation(between)
+    seeds = [int(replication_seed(seed, r)) for r in range(replications)]
+    with RunFolder.create(f"crossover-{base.name}", _command(), out, scenario=base, seeds=seeds) as run:
+        with progress(f"searching {key}") as advance:
+            found = search(
+                base, *between, key, metric, low=low, high=high, replications=replications, seed=seed,
+                executor=executor, progress=advance,
+            )  # fmt: skip
+        run.save_table(_differences(found), "differences")
+        run.note(crossover=_crossover_document(found), replications=replications, seed=seed)
+    if as_json:
+        head = {
+            "schema_version": 1,
+            "command": "crossover",
+            "scenario": base.model_dump(mode="json"),
+            "seed": seed,
+        }
+        document = head | {"replications": replications} | _crossover_document(found) | {"run": str(run.path)}
+        sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+        return
+    typer.echo(f"{base.name}: {found.sentence()}.")
+    typer.echo(f"({len(found.points)} values looked at, {replications} replications each on the same draws)")
+    typer.echo(f"run folder: {run.path}")
+
+
+def _searched(over: str) -> tuple[str, float | None, float | None]:
+    from sim.errors import InputError
+
+    key, equals, span = over.partition("=")
+    if not equals:
+        return key, None, None
+    try:
+        low, high = (float(end) for end in span.split(":"))
+    except ValueError:
+        raise InputError(f"--over {over!r}: expected KEY or KEY=LOW:HIGH") from None
+    return key, low, high
+
+
+def _differences(found: Crossover) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(
+        [(x, e.mean, e.low, e.high) for x, e in found.points],
+        columns=[found.parameter, "mean", "low", "high"],
+    )
+
+
+def _crossover_document(found: Crossover) -> dict[str, Any]:
+    return {
+        "a": found.a,
+        "b": found.b,
+        "metric": found.metric,
+        "parameter": found.parameter,
+        "range": [found.low, found.high],
+        "crossings": [crossing.__dict__ for crossing in found.crossings],
+        "points": [
+            {"value": x, "difference": {"mean": e.mean, "low": e.low, "high": e.high}}
+            for x, e in found.points
+        ],
+        "finding": found.sentence(),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from sim.studies.cli import studies
 
 if TYPE_CHECKING:
     from sim.engine import Outcome
+    from sim.experiment.stopping import Precision
     from sim.scenario import Scenario
     from sim.traces import Duplicates, Order, Trace
 
@@ -69,8 +71,19 @@ def simulate(
         EngineName, typer.Option(help="The compiled engine, or the readable reference.")
     ] = EngineName.fast,
     replications: Annotated[
-        int, typer.Option(help="Independent runs; two or more give intervals.", metavar="N")
-    ] = 1,
+        int | None,
+        typer.Option(help="Independent runs; two or more give intervals.  [default: 1]", metavar="N"),
+    ] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            help="As many runs as it takes to know --on within this share of its mean, e.g. 0.02.",
+            metavar="SHARE",
+        ),
+    ] = None,
+    on: Annotated[
+        str, typer.Option(help="The metric that --precision is about.", metavar="METRIC")
+    ] = "latency_mean_s",
     seed: SeedOption = 1,
     as_json: JsonOption = False,
     out: OutOption = None,
@@ -78,14 +91,17 @@ def simulate(
     """Simulate a scenario under each mechanism and compare them.
 
     The run folder holds `summary.csv` (every metric), and unless there are too many deliveries to keep,
-    `records.parquet` (each of them) and `series.csv` (replication 0 over time).
+    `records.parquet` (each of them) and `series.csv` (replication 0 over time). With --precision the number
+    of runs is found on the way, --replications being the least, and only metrics are kept.
     """
     from sim.engine import DEFAULT_MECHANISMS
     from sim.scenario import load_scenario
 
     studied = load_scenario(scenario)
     mechanisms = named(mechanism or DEFAULT_MECHANISMS)
-    outcome, path = run_simulation(studied, mechanisms, engine.value, replications, seed, out)
+    wanted = _precision(precision, on, replications)
+    runs = 1 if replications is None else replications
+    outcome, path = run_simulation(studied, mechanisms, engine.value, runs, seed, out, wanted)
     if as_json:
         document = {"schema_version": 1, "command": "simulate"} | outcome.to_json() | {"run": str(path)}
         sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
@@ -94,16 +110,32 @@ def simulate(
     typer.echo(f"run folder: {path}")
 
 
+def _precision(share: float | None, metric: str, replications: int | None) -> Precision | None:
+    from sim.experiment.stopping import Precision
+
+    if share is None:
+        return None
+    return Precision(share, metric) if replications is None else Precision(share, metric, replications)
+
+
 def run_simulation(
-    scenario: Scenario, mechanisms: list[str], engine: str, replications: int, seed: int, out: Path | None
+    scenario: Scenario,
+    mechanisms: list[str],
+    engine: str,
+    replications: int,
+    seed: int,
+    out: Path | None,
+    precision: Precision | None = None,
 ) -> tuple[Outcome, Path]:
     """Simulate with progress, and write the run folder; returns what came of it and where it is.
 
     Beside `summary.csv` (`Outcome.summary`) the folder holds, if not too many deliveries came of it,
     `records.parquet` (`Outcome.records`) and `series.csv`: replication 0 over time, with the columns
-    `mechanism` and `sim.timeseries.SERIES_COLUMNS`.
+    `mechanism` and `sim.timeseries.SERIES_COLUMNS`. With a `precision`, which takes as many replications as
+    it needs, it holds metrics only.
     """
     from sim.engine import check, expected_deliveries, simulate
+    from sim.experiment.stopping import simulate_until
     from sim.randomness import replication_seed
     from sim.results import RunFolder
     from sim.terminal import interruptible, note_compilation, progress, warn
@@ -111,29 +143,40 @@ def run_simulation(
     chosen = check(mechanisms, engine, seed, replications)
     if chosen == "fast":
         note_compilation(mechanisms)
-    keep = expected_deliveries(scenario, seed) * len(mechanisms) * replications <= MAX_RECORDS_KEPT
-    seeds = [replication_seed(seed, r) for r in range(replications)]
+    few = expected_deliveries(scenario, seed) * len(mechanisms) * replications <= MAX_RECORDS_KEPT
+    keep = few and precision is None
     command = shlex.join(["hookbench", *sys.argv[1:]])
+    most = replications if precision is None else precision.maximum
+    seeds = [replication_seed(seed, r) for r in range(most)]
     with RunFolder.create(scenario.name, command, out, scenario=scenario, seeds=seeds) as run:
         with progress(f"simulating {scenario.name}") as advance:
-            outcome = interruptible(
-                lambda: simulate(
-                    scenario,
-                    mechanisms,
-                    engine=chosen,
-                    seed=seed,
-                    replications=replications,
-                    records=keep,
+
+            def work() -> Outcome:
+                if precision is not None:
+                    return simulate_until(
+                        scenario, mechanisms, precision=precision, engine=chosen, seed=seed, progress=advance
+                    )
+                return simulate(
+                    scenario, mechanisms, engine=chosen, seed=seed, replications=replications, records=keep,
                     progress=advance,
-                )
-            )
+                )  # fmt: skip
+
+            outcome = interruptible(work)
         run.save_table(outcome.summary(), "summary")
         if keep:
             run.save_records(outcome.records)
             run.save_table(outcome.series(), "series")
-        else:
+        elif not few:
             warn(f"more than {MAX_RECORDS_KEPT:,} deliveries: the run folder holds metrics, not records")
-        run.note(engine=engine, seed=seed, replications=replications, records_kept=keep)
+        run.note(engine=engine, seed=seed, replications=outcome.replications, records_kept=keep)
+        if precision is not None:
+            run.note(precision=asdict(precision))
+            for mechanism, achieved in precision.missed_by(outcome).items():
+                warn(
+                    f"{precision.metric} of {mechanism} is known within {achieved:.2%} after "
+                    f"{outcome.replications} replications, the most that are run; asked was "
+                    f"{precision.relative:.2%}"
+                )
     return outcome, run.path
 
 

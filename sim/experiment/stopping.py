@@ -53,9 +53,14 @@ class Precision:
         """The relative half-width to reach: γ/(1 + γ) keeps the error relative to the true mean within γ."""
         return self.relative / (1 + self.relative)
 
-    def met_by(self, estimate: Estimate) -> bool:
-        """Whether that is reached."""
-        return self.achieved(estimate) <= self.target
+    def missed_by(self, outcome: Outcome) -> dict[str, float]:
+        """By mechanism, the relative half-width of each that is wider than asked."""
+        achieved = {
+            mechanism: self.achieved(by_metric[self.metric])
+            for mechanism, by_metric in outcome.estimates().items()
+            if self.metric in by_metric
+        }
+        return {mechanism: width for mechanism, width in achieved.items() if width > self.target}
 
     def next_count(self, count: int, worst: float) -> int:
         """How many replications to look at next, when `count` gave a relative half-width of `worst`.

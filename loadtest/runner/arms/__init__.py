@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from loadtest.runner.arms.arm import Arm, Course
-from loadtest.runner.arms.pull import PullArm
-from loadtest.runner.arms.push import PushArm
+from collections.abc import Iterable
 
-__all__ = ["DEFAULT_ARMS", "RACE_ARMS", "Arm", "Course"]
+from loadtest.runner.arms.arm import Arm, Course
+from loadtest.runner.arms.lasting import LongPollingArm, StreamingArm
+from loadtest.runner.arms.pull import AdaptiveArm, FixedRateArm
+from loadtest.runner.arms.push import PushArm
+from sim.catalogue import EVERY
+
+__all__ = ["DEFAULT_ARMS", "RACE_ARMS", "Arm", "Course", "named"]
 
 DEFAULT_ARMS = ("webhook", "polling")
 
@@ -14,6 +18,15 @@ RACE_ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
         PushArm("webhook"),
-        PullArm("polling"),
+        FixedRateArm("polling"),
+        FixedRateArm("conditional_polling", conditional=True),
+        AdaptiveArm("adaptive_polling"),
+        LongPollingArm("long_polling"),
+        StreamingArm("streaming"),
     )
 }
+
+
+def named(names: Iterable[str]) -> tuple[str, ...]:
+    """The arms that names stand for: `EVERY` for all that need no server but ours, else each for itself."""
+    return tuple(each for name in names for each in (RACE_ARMS if name == EVERY else (name,)))

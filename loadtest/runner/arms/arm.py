@@ -29,6 +29,9 @@ ProviderRows = Sequence[Mapping[str, str]]
 Statuses = Mapping[str, Mapping[str, Any]]
 """What servers say of themselves, by the side they stand on: "provider" or "receiver"."""
 
+MOST_IN_PAGE = 1000
+"""The provider's own limit."""
+
 MARGIN_S = 5.0
 """How much longer than by the scenario's times a delivery may take on a busy machine."""
 

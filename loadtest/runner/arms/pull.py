@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from loadtest.runner.arms.arm import MARGIN_S, Arm, Course, ProviderRows, Rows, Statuses, copied, no_tries
+from loadtest.runner.arms.arm import (
+    MARGIN_S,
+    MOST_IN_PAGE,
+    Arm,
+    Course,
+    ProviderRows,
+    Rows,
+    Statuses,
+    copied,
+    no_tries,
+)
 from loadtest.runner.outcome import inbox_counters
 from loadtest.runner.processes import Child
 from loadtest.schedule import IntArray
@@ -14,9 +24,6 @@ from sim.records import Counters
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
-
-MOST_IN_PAGE = 1000
-"""The provider's own limit."""
 
 
 @dataclass(frozen=True)

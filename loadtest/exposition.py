@@ -108,6 +108,8 @@ LABELLED = {
     "ended": ("connections_refused", "reason", "Connections and requests ended by a limit of the server"),
 }
 _REJECTED = "rejected_"
+_BESIDE = ("reconcile_", "fetch_")
+"""How the counts of consumers begin that run beside a receiver; what they count is called as elsewhere."""
 
 
 class Exposition(Collector):
@@ -151,6 +153,8 @@ class Exposition(Collector):
 
     def _plain(self, key: str, value: float) -> Metric:
         name, value = self._named(key, value)
+        for prefix in _BESIDE:
+            key = key.removeprefix(prefix)
         if key in COUNTERS:
             return CounterMetricFamily(name, COUNTERS[key], value)
         if key in GAUGES:

@@ -4,7 +4,7 @@ from loadtest.background import Background, Consumer
 from loadtest.consumers.app import ConsumerApp
 from loadtest.consumers.pages import PageReader
 from loadtest.consumers.poller import Poller
-from loadtest.consumers.rhythm import Adaptive, AdaptiveRule, FixedRate, Holding
+from loadtest.consumers.rhythm import Adaptive, AdaptiveRule, FixedRate, Holding, Origin
 from loadtest.consumers.stream import StreamClient, Timing
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ConsumerApp",
     "FixedRate",
     "Holding",
+    "Origin",
     "PageReader",
     "Poller",
     "StreamClient",

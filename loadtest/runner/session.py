@@ -55,6 +55,11 @@ class Session:
     progress: Progress
     run_id: str
 
+    def watch(self, servers: Mapping[str, Child]) -> None:
+        """Let the monitor read these from now on."""
+        for child in servers.values():
+            self.monitor.watch(child.role, child.pid)
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from loadtest.serve.options import integer, seconds
-from loadtest.serve.source import source_of
+from loadtest.serve.source import origin_of, origin_options, source_of
 
 if TYPE_CHECKING:
     from loadtest.consumers import Poller
@@ -21,11 +21,7 @@ def reconcile_options(role: argparse.ArgumentParser) -> None:
         "--reconcile-interval-s", type=seconds(above=0.0), default=600.0, help="between polls (default: 600)"
     )
     group.add_argument("--reconcile-phase-s", type=seconds(), default=0.0, help="the first, after the origin")
-    group.add_argument(
-        "--reconcile-origin-us",
-        type=integer(0),
-        help="the monotonic µs it counts from (default: the start)",
-    )
+    origin_options(group, "--reconcile-")
     group.add_argument("--reconcile-page-size", type=integer(1, 4000), default=100, help="(default: 100)")
     group.add_argument("--reconcile-timeout-s", type=seconds(above=0.0), default=30.0, help="(default: 30)")
 
@@ -49,5 +45,5 @@ def reconciler(options: argparse.Namespace, inbox: Inbox) -> Poller | None:
         tls=tls,
         skip_known=True,
     )
-    when = (options.reconcile_interval_s, options.reconcile_phase_s, options.reconcile_origin_us)
-    return Poller(pages, FixedRate(*when))
+    rhythm = FixedRate(options.reconcile_interval_s, options.reconcile_phase_s)
+    return Poller(pages, rhythm, origin_of(options.reconcile_origin_us, options.reconcile_origin_file))

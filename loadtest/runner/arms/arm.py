@@ -64,6 +64,11 @@ class Course:
         """The flags of a process that ends in the inbox."""
         return [*("--inbox", f"sqlite:///{self.inbox}", "--drain-s", f"{self.drain_s:.3f}"), *self.service]
 
+    @property
+    def origin_file(self) -> Path:
+        """Where consumers that run before the origin is known will find it."""
+        return self.session.folder / "origin"
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -109,8 +114,15 @@ class Arm:
         """Start the servers that must be there before the provider; by side."""
         return {}
 
+    def approach(self, course: Course, servers: Mapping[str, Child]) -> dict[str, Child]:
+        """Start what has to know the provider, before the load generator; returns it by side.
+
+        What counts its time from the origin waits for `Course.origin_file`.
+        """
+        return {}
+
     def begin(self, course: Course, servers: Mapping[str, Child], origin_us: int) -> dict[str, Child]:
-        """Subscribe, or start what counts its time from the origin; returns the servers started, by side."""
+        """Subscribe, or start what else counts its time from the origin; returns the servers started."""
         return {}
 
     def silent_until_us(self, course: Course, origin_us: int, last_us: int) -> int:

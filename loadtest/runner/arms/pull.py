@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PullArm(Arm):
-    """A consumer process fetches events from the provider and begins at the origin."""
+    """A consumer process fetches events from the provider, from the origin on."""
 
     def consumer(self, course: Course) -> tuple[str, list[str]]:
         """The consumer's role, and the flags that make it the scenario's."""
         raise NotImplementedError
 
-    def begin(self, course: Course, servers: Mapping[str, Child], origin_us: int) -> dict[str, Child]:
+    def approach(self, course: Course, servers: Mapping[str, Child]) -> dict[str, Child]:
         """See `Arm`."""
         role, flags = self.consumer(course)
         consumer = course.session.crew.server(
             role,
             *("--source", servers["provider"].url, *course.inbox_flags),
-            *("--origin-us", str(origin_us), *flags),
+            *("--origin-file", str(course.origin_file), *flags),
         )
         return {"receiver": consumer}
 

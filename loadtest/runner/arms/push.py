@@ -80,6 +80,12 @@ class PushArm(Arm):
 class ReconciledArm(PushArm):
     """The same, and the receiver polls now and then for what webhooks failed to bring."""
 
+    def unlike_the_model(self, scenario: Scenario) -> list[str]:
+        """See `Arm`."""
+        told = super().unlike_the_model(scenario)
+        told.append("once all is visible nobody waits for the polls that would carry it again (attempts)")
+        return told
+
     def drain_s(self, scenario: Scenario) -> float:
         """See `Arm`: until the next poll, of which nobody waits for more than there is left to bring."""
         return scenario.reconciliation.interval_s + MARGIN_S
@@ -88,7 +94,7 @@ class ReconciledArm(PushArm):
         """See `Arm`: the receiver has to know the provider."""
         return {}
 
-    def begin(self, course: Course, servers: Mapping[str, Child], origin_us: int) -> dict[str, Child]:
+    def approach(self, course: Course, servers: Mapping[str, Child]) -> dict[str, Child]:
         """See `Arm`."""
         from sim.policies import compile_schedule, first_wake  # noqa: PLC0415 - compiled code
 
@@ -96,12 +102,12 @@ class ReconciledArm(PushArm):
         phase_s = float(first_wake(compile_schedule(spec.polling), course.seed, 0))
         reconciling = receiver(
             course,
-            *("--reconcile-from", servers["provider"].url, "--reconcile-origin-us", str(origin_us)),
+            *("--reconcile-from", servers["provider"].url),
+            *("--reconcile-origin-file", str(course.origin_file)),
             *("--reconcile-interval-s", repr(spec.interval_s), "--reconcile-phase-s", repr(phase_s)),
             *("--reconcile-page-size", str(min(spec.page_size, MOST_IN_PAGE))),
             *("--reconcile-timeout-s", repr(spec.timeout_s)),
         )
-        subscribe(servers["provider"], webhook_url(reconciling), course.scenario, origin_us)
         return {"receiver": reconciling}
 
     def given_up(self, servers: Statuses) -> int:

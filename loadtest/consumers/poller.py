@@ -39,8 +39,8 @@ class Poller:
     async def run(self) -> None:
         """Poll until cancelled."""
         async with self.pages.connected():
-            origin_us = await self._origin.known()
-            due_us = self._rhythm.first_us(now_us(), origin_us)
+            start_us = now_us()
+            due_us = self._rhythm.first_us(start_us, await self._origin.known(start_us))
             while True:
                 await sleep_until(due_us)
                 due_us = self._rhythm.next_us(await self._cycle())

@@ -32,8 +32,8 @@ class Origin:
         self._at_us = at_us
         self._file = file
 
-    async def known(self) -> int:
-        """The instant, once it is known.
+    async def known(self, start_us: int) -> int:
+        """The instant, once it is known; `start_us` where nobody says.
 
         Raises:
             ValueError: the file holds something else.
@@ -42,7 +42,7 @@ class Origin:
             while not self._file.exists():  # noqa: ASYNC110 - another process makes it
                 await asyncio.sleep(ORIGIN_LOOK_S)
             return int(self._file.read_text(encoding="utf-8"))
-        return now_us() if self._at_us is None else self._at_us
+        return start_us if self._at_us is None else self._at_us
 
 
 class Cycle(NamedTuple):

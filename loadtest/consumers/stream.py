@@ -74,7 +74,7 @@ class StreamClient(EventsClient):
         """Connect, listen and connect again until cancelled."""
         timing = self._timing
         async with self.connected():
-            await sleep_until(await self._origin.known() + timing.phase_s * 1e6)
+            await sleep_until(await self._origin.known(now_us()) + timing.phase_s * 1e6)
             while True:
                 self._failures += 1
                 with self._failing_softly(), self._in_use():

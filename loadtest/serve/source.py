@@ -12,9 +12,6 @@ from sim.errors import InputError
 if TYPE_CHECKING:
     from loadtest.consumers import Origin
 
-if TYPE_CHECKING:
-    pass
-
 
 def consumer_options(role: argparse.ArgumentParser, build: Any) -> None:
     """Those of every process that consumes a source into an inbox."""

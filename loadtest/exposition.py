@@ -42,6 +42,7 @@ COUNTERS = {
     "errors": "Requests to the source, or streams, that failed",
     "events": "Events that the source's answers carried",
     "failed": "Deliveries given up",
+    "fetches": "Requests for one event",
     "forbidden": "Attempts not made, because their address is not allowed",
     "groups": "Commits of the inbox",
     "handler_errors": "Requests that ended in an exception of the server",

@@ -44,6 +44,7 @@ COUNTERS = {
     "failed": "Deliveries given up",
     "fetches": "Requests for one event",
     "forbidden": "Attempts not made, because their address is not allowed",
+    "given_up": "Events that could not be fetched",
     "groups": "Commits of the inbox",
     "handler_errors": "Requests that ended in an exception of the server",
     "hung_up": "Webhooks whose client left before the answer",
@@ -84,6 +85,7 @@ COUNTERS = {
 }
 GAUGES = {
     "backing_off": "Deliveries that wait for their next attempt",
+    "connections_peak": "The most requests to the source under way at once so far",
     "consuming": "1 while the consumer runs",
     "body_bytes_held": "Request bodies in memory",
     "body_bytes_peak": "The most of request bodies in memory so far",

@@ -90,6 +90,8 @@ class FixedRateArm(PullArm):
         told = super().unlike_the_model(scenario)
         if scenario.polling.jitter_s:
             told.append("polling.jitter_s is not enacted")
+        if self.conditional:
+            told.append("the first empty answer behind a page is no 304: its URL has another cursor")
         return told
 
     def drain_s(self, scenario: Scenario) -> float:

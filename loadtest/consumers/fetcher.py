@@ -1,7 +1,7 @@
 """Fetches by its id what a thin webhook told of: the completer of a receiver's inbox.
 
 One that fails is tried again after `retry_s`, or the longer Retry-After, `attempts` times in all; then the
-event is given up. Whatever came whole is left as it is.
+event is given up. Whatever came whole, or from another provider, is left as it is.
 
 Source: Stripe Docs, "Thin events"; CloudEvents specification, ``dataref`` extension ("claim check").
 """
@@ -16,7 +16,7 @@ import aiohttp
 
 from loadtest.consumers.client import SourceClient, SourceRefused
 from loadtest.consumers.rhythm import sleep_until
-from loadtest.contract import MalformedEvent, is_notification, now_us, parse_envelope
+from loadtest.contract import STANDARD, MalformedEvent, is_notification, now_us, parse_envelope
 from loadtest.inbox import CannotComplete, StoredEvent
 
 MOST_CONNECTIONS = 100
@@ -61,7 +61,7 @@ class Fetcher(SourceClient):
 
     async def complete(self, event: StoredEvent) -> bytes | None:
         """See `Completer`."""
-        if not is_notification(event.payload):
+        if event.source != STANDARD or not is_notification(event.payload):
             return None
         for attempt in range(1, self._attempts + 1):
             payload, not_before_us = None, 0

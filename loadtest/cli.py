@@ -106,7 +106,12 @@ def race_command(
     scenario: ScenarioArgument,
     arms: Annotated[
         list[str] | None,
-        typer.Option("-a", "--arm", metavar="ARM", help="webhook, polling (default: both); may be repeated"),
+        typer.Option(
+            "-a",
+            "--arm",
+            metavar="ARM",
+            help="a mechanism of `hookbench simulate`, or all; may be repeated (default: webhook, polling)",
+        ),
     ] = None,
     runs: Annotated[
         int, typer.Option("--runs", min=1, metavar="N", help="repetitions; two or more give intervals")
@@ -122,11 +127,12 @@ def race_command(
 ) -> None:
     """Send the same events through each arm, end to end, and compare them event by event."""
     from loadtest.runner import race
+    from loadtest.runner.arms import DEFAULT_ARMS, named
     from sim.scenario import load_scenario
 
     result = race(
         load_scenario(scenario),
-        tuple(arms or ("webhook", "polling")),
+        named(arms or DEFAULT_ARMS),
         runs=runs,
         rate_per_s=rate,
         duration_s=duration,
@@ -146,7 +152,7 @@ def race_command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def serve_command(context: typer.Context) -> None:
-    """Run a reference server in the foreground: receiver, provider or poller; see `serve ROLE --help`."""
+    """Run a reference server in the foreground, such as a receiver; see `serve --help` for the roles."""
     from loadtest.serve import main
 
     raise typer.Exit(main(context.args))

@@ -30,7 +30,8 @@ COUNTERS = {
     "bad_requests": "Requests that were no good",
     "busy_s": "Time that service slots were busy",
     "connection_errors": "Attempts that did not reach their endpoint",
-    "connections_opened": "Connections opened to endpoints",
+    "connection_s": "Time that connections to the source were in use",
+    "connections_opened": "Connections opened to endpoints, or to the source",
     "connections_reused": "Attempts on a connection that was open already",
     "dead": "Events that no attempt of a handler could process",
     "dead_letters": "Deliveries given up for good",
@@ -38,16 +39,19 @@ COUNTERS = {
     "dropped": "Deliveries dropped with their subscription",
     "duplicates": "Copies of events known already",
     "empty_responses": "Polls without a new event",
-    "errors": "Polls that failed",
-    "events": "Events that polls carried",
+    "errors": "Requests to the source, or streams, that failed",
+    "events": "Events that the source's answers carried",
     "failed": "Deliveries given up",
+    "fetches": "Requests for one event",
     "forbidden": "Attempts not made, because their address is not allowed",
+    "given_up": "Events that could not be fetched",
     "groups": "Commits of the inbox",
     "handler_errors": "Requests that ended in an exception of the server",
     "hung_up": "Webhooks whose client left before the answer",
     "http_connections_opened": "Connections taken in",
     "http_requests": "Requests answered by the application",
-    "missed_events": "Events that the source had forgotten before they were polled",
+    "known_events": "Events that the source's answers carried and the inbox had already",
+    "missed_events": "Events that the source had forgotten before they were asked for",
     "not_modified": "Polls answered 304",
     "poll_response_bytes": "Bodies of the events API's pages",
     "polls": "Requests for a page of events",
@@ -62,7 +66,7 @@ COUNTERS = {
     "refused_publications": "Publications refused for want of room",
     "rejected": "Requests refused by the application",
     "request_bytes": "Requests sent, headers and bodies",
-    "requests": "Requests handled, or sent by a poller",
+    "requests": "Requests handled, or sent by a consumer",
     "response_bytes": "Responses received, headers and bodies",
     "retries": "Further attempts of a handler",
     "skipped_ticks": "Polls left out because the one before went on",
@@ -81,6 +85,8 @@ COUNTERS = {
 }
 GAUGES = {
     "backing_off": "Deliveries that wait for their next attempt",
+    "connections_peak": "The most requests to the source under way at once so far",
+    "consuming": "1 while the consumer runs",
     "body_bytes_held": "Request bodies in memory",
     "body_bytes_peak": "The most of request bodies in memory so far",
     "http_connections_idle": "Open connections that wait for a request",
@@ -93,7 +99,6 @@ GAUGES = {
     "in_flight": "Attempts under way",
     "in_service": "Events being processed",
     "pending": "Deliveries not yet decided",
-    "polling": "1 while the poller runs",
     "queue_max": "The most events that waited so far",
     "http_requests_per_connection": "Mean requests of the connections to this server so far",
     "requests_per_connection": "Mean attempts of the connections to endpoints so far",
@@ -106,6 +111,8 @@ LABELLED = {
     "ended": ("connections_refused", "reason", "Connections and requests ended by a limit of the server"),
 }
 _REJECTED = "rejected_"
+_BESIDE = ("reconcile_", "fetch_")
+"""How the counts of consumers begin that run beside a receiver; what they count is called as elsewhere."""
 
 
 class Exposition(Collector):
@@ -114,7 +121,7 @@ class Exposition(Collector):
     def __init__(self, app: Application, connections: Connections) -> None:
         self._app = app
         self._connections = connections
-        self._prefix = f"hookbench_{app.role}"
+        self._prefix = f"hookbench_{app.role.replace('-', '_')}"
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -149,6 +156,8 @@ class Exposition(Collector):
 
     def _plain(self, key: str, value: float) -> Metric:
         name, value = self._named(key, value)
+        for prefix in _BESIDE:
+            key = key.removeprefix(prefix)
         if key in COUNTERS:
             return CounterMetricFamily(name, COUNTERS[key], value)
         if key in GAUGES:

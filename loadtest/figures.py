@@ -6,6 +6,7 @@ curves are named where they run; the finding is the title; a void run says so ac
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -22,9 +23,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe & Ito, "Color Universal Design" (2008): blue, vermilion, bluish green, reddish purple.
-COLOURS = {"webhook": "#0072B2", "polling": "#D55E00"}
-ROLE_COLOURS = {"receiver": "#009E73", "poller": "#009E73", "provider": "#CC79A7", "generator": "#777777"}
-STYLES = {"webhook": "-", "polling": "--", "receiver": "-", "poller": "-", "provider": "--", "generator": ":"}
+COLOURS = defaultdict(
+    lambda: "#D55E00", webhook="#0072B2", webhook_reconciled="#0072B2", thin_webhook="#0072B2"
+)
+"""Of arms: what is pushed, and all else."""
+
+ROLE_COLOURS = defaultdict(lambda: "#009E73", provider="#CC79A7", generator="#777777")
+"""Of processes: the subscriber's has many names."""
+
+STYLES = defaultdict(lambda: "-", polling="--", provider="--", generator=":")
 
 _Floats = npt.NDArray[np.float64]
 

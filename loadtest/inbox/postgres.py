@@ -93,6 +93,12 @@ class PostgresStorage:
                 | {"copies": list(copies.values()), "owner": self.owner, "table": f"{self._schema}.inbox"},
             ).fetchall()
 
+    def known(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """See `Storage`."""
+        asked = {"sources": [source for source, _ in keys], "ids": [event_id for _, event_id in keys]}
+        with self._open() as db:
+            return set(db.execute(self._sql(sql.KNOWN), asked).fetchall())
+
     def beat(self, lease_s: float, room: int) -> list[Owned]:
         """See `Storage`."""
         mine = {"owner": self.owner, "lease_us": round(lease_s * 1e6), "room": room}
@@ -108,6 +114,22 @@ class PostgresStorage:
         with self._open() as db:
             events = db.execute(self._sql(sql.BEGIN), {"seqs": list(seqs), "owner": self.owner}).fetchall()
         return sorted(StoredEvent(*event) for event in events)
+
+    def stored(self, seqs: Sequence[int]) -> list[StoredEvent]:
+        """See `Storage`."""
+        with self._open() as db:
+            events = db.execute(self._sql(sql.STORED), {"seqs": list(seqs), "owner": self.owner}).fetchall()
+        return [StoredEvent(*event) for event in events]
+
+    def fill(self, payloads: Sequence[tuple[int, bytes]]) -> None:
+        """See `Storage`."""
+        filled = {
+            "seqs": [seq for seq, _ in payloads],
+            "payloads": [payload for _, payload in payloads],
+            "owner": self.owner,
+        }
+        with self._open() as db:
+            db.execute(self._sql(sql.FILL), filled)
 
     def settle(self, visible: Sequence[tuple[int, int]], dead: Sequence[tuple[int, str]]) -> int:
         """See `Storage`."""

@@ -65,6 +65,11 @@ WITH numbered AS MATERIALIZED (
 )
 SELECT seq, event_index FROM numbered JOIN stored USING (seq) ORDER BY seq
 """
+KNOWN = """
+SELECT source, event_id FROM {s}.inbox
+JOIN unnest(%(sources)s::text[], %(ids)s::text[]) AS asked (source, event_id) USING (source, event_id)
+"""
+
 RENEW = f"""
 INSERT INTO {{s}}.owners VALUES (%(owner)s, {NOW_US} + %(lease_us)s, %(lease_us)s)
 ON CONFLICT (owner) DO UPDATE SET alive_until_us = excluded.alive_until_us, lease_us = excluded.lease_us
@@ -100,6 +105,18 @@ WITH due AS MATERIALIZED (
 UPDATE {{s}}.inbox SET attempts = attempts + 1 FROM due WHERE inbox.seq = due.seq
 RETURNING inbox.seq, source, event_id, event_index, event_type, via, payload, created_us, received_us,
           attempts
+"""
+STORED = """
+SELECT seq, source, event_id, event_index, event_type, via, payload, created_us, received_us, attempts
+FROM {s}.inbox WHERE seq = ANY(%(seqs)s) AND finished_s IS NULL AND owner = %(owner)s ORDER BY seq
+"""
+FILL = """
+WITH got AS MATERIALIZED (
+  SELECT inbox.seq, said.payload
+  FROM unnest(%(seqs)s::bigint[], %(payloads)b::bytea[]) AS said (seq, payload) JOIN {s}.inbox USING (seq)
+  WHERE finished_s IS NULL AND owner = %(owner)s
+  ORDER BY event_id, source FOR UPDATE OF inbox)
+UPDATE {s}.inbox SET payload = got.payload FROM got WHERE inbox.seq = got.seq
 """
 SETTLE = f"""
 WITH done AS MATERIALIZED (

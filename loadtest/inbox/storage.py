@@ -124,6 +124,9 @@ class Storage(Protocol):
             (seq, event_index) of the events that are new, in their order of arrival.
         """
 
+    def known(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of up to `MAX_SUBMISSION` (source, event_id) whose event is stored, whoever serves it."""
+
     def beat(self, lease_s: float, room: int) -> list[Owned]:
         """Prolong this process's lease to `lease_s` from now, and take over up to `room` abandoned events.
 
@@ -138,6 +141,12 @@ class Storage(Protocol):
         Returns:
             those events; the others must not be served. None are, once the lease has lapsed.
         """
+
+    def stored(self, seqs: Sequence[int]) -> list[StoredEvent]:
+        """Those of these events that are still this process's to serve; no attempt is counted."""
+
+    def fill(self, payloads: Sequence[tuple[int, bytes]]) -> None:
+        """Replace the payloads of events, by seq, that are still this process's to serve."""
 
     def settle(self, visible: Sequence[tuple[int, int]], dead: Sequence[tuple[int, str]]) -> int:
         """Record (seq, visible_us) of served events and (seq, reason) of those given up: dead letters.

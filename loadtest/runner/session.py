@@ -55,6 +55,11 @@ class Session:
     progress: Progress
     run_id: str
 
+    def watch(self, servers: Mapping[str, Child]) -> None:
+        """Let the monitor read these from now on."""
+        for child in servers.values():
+            self.monitor.watch(child.role, child.pid)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -136,8 +141,6 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
             told.append(f"{name}.outages are not enacted")
     if scenario.receiver.error_probability or scenario.receiver.signature_tolerance_s:
         told.append("the receiver's own errors and clock are not enacted")
-    if scenario.receiver.acknowledge == "after_processing":
-        told.append("the real receiver acknowledges on receipt, not after processing")
     told.append("network.one_way is that of loopback")
     if scenario.network.setup_round_trips or not scenario.network.keep_alive:
         told.append("connections are kept alive, and their set-up is that of loopback")
@@ -148,8 +151,6 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
             "windows of the rate limit begin with the machine's clock; Retry-After is in whole seconds"
         )
     told.append("provider_api.service is what the real provider takes")
-    if scenario.polling.jitter_s:
-        told.append("polling.jitter_s is not enacted")
     return told
 
 
@@ -184,13 +185,15 @@ def sole_subscription(scenario: Scenario, events: int) -> list[str]:
     ]
 
 
-def subscribe(provider: Child, url: str, scenario: Scenario, origin_us: int) -> None:
+def subscribe(provider: Child, url: str, scenario: Scenario, origin_us: int, **more: object) -> None:
     """Subscribe a receiver under the scenario's policy, whose dead letters are looked at by the run's clock.
+
+    `more` goes into the policy.
 
     Raises:
         ProcessFailed: the provider does not take it.
     """
-    policy = scenario.webhook.model_dump(mode="json")
+    policy = scenario.webhook.model_dump(mode="json") | more
     if policy["redelivery"] is not None:
         policy["redelivery"]["origin_us"] = origin_us
     try:
@@ -216,7 +219,7 @@ def drain(done: Callable[[], bool], limit_s: float) -> list[str]:
     return []
 
 
-PEAKS = frozenset({"queue_max", "requests_per_connection"})
+PEAKS = frozenset({"queue_max", "connections_peak", "requests_per_connection"})
 """Counts of /status that are peaks or ratios, so that the last one stands."""
 
 

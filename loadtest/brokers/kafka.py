@@ -58,7 +58,7 @@ class Kafka:
         async with self.admin() as admin:
             with failures("asking", self.address):
                 cluster = await admin.describe_cluster()
-        return {"product": "Kafka protocol", "brokers": str(len(cluster["brokers"])), "acks": "all"}
+        return {"product": "Kafka protocol", "brokers": str(len(cluster["brokers"])), "acks": "all, of one replica"}
 
     async def delete(self) -> int:
         """Delete the topic; there are no dead letters."""
@@ -68,10 +68,10 @@ class Kafka:
         return 0
 
     async def ensure(self) -> None:
-        """Make sure that the topic is there, with at least as many partitions as are asked for."""
+        """Make sure that the topic is there, with the partitions that are asked for if it is new."""
         async with self.admin() as admin:
             with failures("creating the topic", self.address):
-                answer = await admin.create_topics([NewTopic(self.name, self.settings.partitions, -1)])
+                answer = await admin.create_topics([NewTopic(self.name, self.settings.partitions, 1)])
                 for _, code, *_ in answer.topic_errors:
                     if code not in (0, _TOPIC_EXISTS):
                         raise for_code(code)

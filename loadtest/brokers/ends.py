@@ -21,6 +21,10 @@ class BrokerUnavailable(HookbenchError):
     """The broker does not answer, broke off or refused; the message says how, without what was sent."""
 
 
+class MessageRefused(HookbenchError):
+    """The broker takes others, but not this message: to send it again is in vain."""
+
+
 class Message(NamedTuple):
     """One delivery by a broker.
 
@@ -42,10 +46,12 @@ class Outlet(Protocol):
 
     Attributes:
         overlap: batches that may be on their way at the same time.
+        most_in_batch: events in one of them.
         counts: `requests` (publish commands sent) and whatever else the module counts.
     """
 
     overlap: int
+    most_in_batch: int
     counts: dict[str, int]
 
     async def connect(self) -> None:
@@ -60,7 +66,11 @@ class Outlet(Protocol):
 
         Raises:
             BrokerUnavailable: not all were confirmed; each may be at the broker all the same.
+            MessageRefused: the broker does not take such messages.
         """
+
+    def peer_ports(self) -> set[int]:
+        """The ports of the servers that it talks to."""
 
     async def close(self) -> None:
         """Hang up; never raises for a connection that is broken already."""
@@ -74,6 +84,9 @@ class Intake(Protocol):
     """
 
     counts: dict[str, int]
+
+    def peer_ports(self) -> set[int]:
+        """The ports of the servers that it talks to."""
 
     async def connect(self) -> None:
         """Connect and begin to consume; what was not acknowledged before comes again.
@@ -107,6 +120,14 @@ class Intake(Protocol):
 class Broker(Protocol):
     """One kind of broker at one address, and one queue, stream or topic there."""
 
+    @property
+    def address(self) -> Address:
+        """Where it is."""
+
+    @property
+    def settings(self) -> Settings:
+        """What it was told of the scenario."""
+
     def outlet(self) -> Outlet:
         """A new publishing end."""
 
@@ -120,8 +141,8 @@ class Broker(Protocol):
             BrokerUnavailable: nothing does.
         """
 
-    async def delete(self) -> int:
-        """Delete the queue, stream or topic; returns how many messages were dead letters.
+    async def delete(self) -> None:
+        """Delete the queue, stream or topic, with what belongs to it.
 
         Raises:
             BrokerUnavailable: it failed.

@@ -1,7 +1,7 @@
 """Kafka: one topic, a producer with acks=all, and consumers of one group that commit what is stored.
 
-An event's key is its id, so the partition it goes to is as good as random, and within a partition the order is
-that of publishing. Consumers commit explicit offsets, never beyond what is stored: at most every
+An event's key is its id, so the partition it goes to is as good as random, and within a partition the order
+is that of publishing. Consumers commit explicit offsets, never beyond what is stored: at most every
 `commit_interval_s` when they fetch, when their partitions are taken away, and at the end.
 
 Sources: Apache Kafka documentation, "Producer Configs" (acks, linger.ms) and "Consumer Configs"
@@ -20,10 +20,17 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, for_code
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordTooLargeError,
+    for_code,
+)
 
 from loadtest.brokers.address import Address
-from loadtest.brokers.ends import CONNECT_TIMEOUT_S, BrokerUnavailable, Message
+from loadtest.brokers.ends import CONNECT_TIMEOUT_S, BrokerUnavailable, Message, MessageRefused
 from loadtest.brokers.settings import PullSettings
 from loadtest.contract import now_us
 
@@ -58,14 +65,17 @@ class Kafka:
         async with self.admin() as admin:
             with failures("asking", self.address):
                 cluster = await admin.describe_cluster()
-        return {"product": "Kafka protocol", "brokers": str(len(cluster["brokers"])), "acks": "all, of one replica"}
+        return {
+            "product": "Kafka protocol",
+            "brokers": str(len(cluster["brokers"])),
+            "acks": "all, of one replica",
+        }
 
-    async def delete(self) -> int:
-        """Delete the topic; there are no dead letters."""
+    async def delete(self) -> None:
+        """Delete the topic."""
         async with self.admin() as admin:
             with failures("deleting the topic", self.address):
                 await admin.delete_topics([self.name])
-        return 0
 
     async def ensure(self) -> None:
         """Make sure that the topic is there, with the partitions that are asked for if it is new."""
@@ -110,6 +120,7 @@ class _Outlet:
     """See `loadtest.brokers.ends.Outlet`; the producer gathers what waits for a broker into one request."""
 
     overlap = _OVERLAP
+    most_in_batch = 1
 
     def __init__(self, broker: Kafka) -> None:
         self.counts = {"requests": 0}
@@ -133,11 +144,14 @@ class _Outlet:
     async def send(self, batch: Sequence[tuple[str, bytes]]) -> None:
         producer = self._producer
         assert producer is not None
-        with failures("publishing", self._broker.address):
+        with failures("publishing", self._broker.address), _refusals(self._broker.address):
             confirmed = [
                 await producer.send(self._broker.name, body, key=name.encode()) for name, body in batch
             ]
             await asyncio.gather(*confirmed)
+
+    def peer_ports(self) -> set[int]:
+        return _ports(self._broker, [] if self._producer is None else [self._producer.client])
 
     async def close(self) -> None:
         if self._producer is not None:
@@ -172,7 +186,7 @@ class _Member:
             heartbeat_interval_ms=_HEARTBEAT_MS,
         )
         self.consumer.subscribe([broker.name], listener=_Revocation(self))
-        _watch(self.consumer._client, self._sent)  # noqa: SLF001 - the library counts nothing itself
+        _watch(self.consumer._client, self._sent)
 
     def _sent(self, kind: str, answer: Any) -> None:
         if kind == "FetchRequest":
@@ -283,6 +297,9 @@ class _Intake:
         for message in (*stored, *refused)[:1]:
             message.place[0].acknowledge()
 
+    def peer_ports(self) -> set[int]:
+        return _ports(self._broker, [member.consumer._client for member in self._members])
+
     async def close(self) -> None:
         for task in self._fetching:
             task.cancel()
@@ -300,6 +317,12 @@ class _Intake:
                 await asyncio.wait_for(member.consumer.stop(), _CLOSE_TIMEOUT_S)
 
 
+def _ports(broker: Kafka, clients: Sequence[Any]) -> set[int]:
+    """Of the servers that were named, and of those that they told of."""
+    told = {server.port for client in clients for server in client.cluster.brokers()}
+    return told | {port for _, port in broker.address.hosts}
+
+
 def _watch(client: Any, seen: Callable[[str, Any], None]) -> None:
     """Have each request of a client told by its kind, with the answer, or None where none came."""
     send = client.send
@@ -313,6 +336,14 @@ def _watch(client: Any, seen: Callable[[str, Any], None]) -> None:
         return answer
 
     client.send = told
+
+
+@contextlib.contextmanager
+def _refusals(address: Address) -> Iterator[None]:
+    try:
+        yield
+    except (MessageSizeTooLargeError, RecordTooLargeError) as error:
+        raise MessageRefused(f"{address.title} does not take a message: {type(error).__name__}") from error
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""RabbitMQ: a quorum queue, publisher confirms, and a consumer with a prefetch that acknowledges what is stored.
+"""RabbitMQ: a quorum queue, publisher confirms, and a consumer that acknowledges what is stored.
 
 A quorum queue, because it counts deliveries: a message delivered `max_deliveries` times without being
 acknowledged goes to the queue ``<name>.dead``, as does what the consumer refuses.
@@ -57,15 +57,13 @@ class RabbitMQ:
             version = version.decode()
         return {"product": "RabbitMQ", "version": str(version), "queue": "quorum, messages persistent"}
 
-    async def delete(self) -> int:
-        """Delete the queue and its dead letters, which are counted."""
+    async def delete(self) -> None:
+        """Delete the queue and its dead letters."""
         connection, channel = await self.connect()
         async with failures("deleting the queue", self.address):
-            dead = await channel.queue_declare(f"{self.name}.dead", durable=True)
             for queue in (self.name, f"{self.name}.dead"):
                 await channel.queue_delete(queue)
         await close(connection)
-        return dead.message_count or 0
 
     async def connect(self) -> tuple[AbstractConnection, AbstractChannel]:
         """A connection, and a channel with publisher confirms."""
@@ -96,6 +94,7 @@ class _Outlet:
     """See `loadtest.brokers.ends.Outlet`: one persistent message an event, each confirmed."""
 
     overlap = _OVERLAP
+    most_in_batch = 1
 
     def __init__(self, broker: RabbitMQ) -> None:
         self.counts = {"requests": 0}
@@ -122,14 +121,17 @@ class _Outlet:
             body, routing_key=self._broker.name, properties=properties, mandatory=True
         )
 
+    def peer_ports(self) -> set[int]:
+        return {port for _, port in self._broker.address.hosts}
+
     async def close(self) -> None:
         if self._connection is not None:
-            await close(self._connection)
-            self._connection = None
+            connection, self._connection = self._connection, None
+            await close(connection)
 
 
 class _Intake:
-    """See `loadtest.brokers.ends.Intake`: what arrived while the batch before was being stored is the next."""
+    """See `loadtest.brokers.ends.Intake`: what arrives while one batch is being stored is the next."""
 
     def __init__(self, broker: RabbitMQ) -> None:
         self.counts = {"requests": 0, "empty_responses": 0, "commits": 0}
@@ -150,6 +152,7 @@ class _Intake:
         self._channel.on_consumer_cancel_callbacks.add(lambda _: self._ended(news))
 
         async def deliver(message: DeliveredMessage) -> None:
+            assert isinstance(message.delivery, Basic.Deliver)
             tag = message.delivery.delivery_tag
             arrived.append(Message(message.body, now_us(), bool(message.redelivered), tag))
             news.set()
@@ -180,6 +183,9 @@ class _Intake:
                 # All that came before it has been answered already: batches follow each other.
                 await self._channel.basic_ack(max(message.place for message in stored), multiple=True)
                 self.counts["commits"] += 1
+
+    def peer_ports(self) -> set[int]:
+        return {port for _, port in self._broker.address.hosts}
 
     async def close(self) -> None:
         if self._connection is not None:

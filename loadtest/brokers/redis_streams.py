@@ -29,6 +29,7 @@ GROUP = "hookbench"
 FIELD = b"event"
 
 _ANSWER_TIMEOUT_S = 10.0
+_MOST_IN_BATCH = 100
 
 
 class RedisStreams:
@@ -61,15 +62,14 @@ class RedisStreams:
         finally:
             await hang_up(client)
 
-    async def delete(self) -> int:
-        """Delete the stream and with it its group; there are no dead letters."""
+    async def delete(self) -> None:
+        """Delete the stream and with it its group."""
         client = self.client()
         try:
             with failures("deleting the stream", self.address):
                 await client.delete(self.name)
         finally:
             await hang_up(client)
-        return 0
 
     def client(self) -> Redis:
         """A client of one connection, which does not try again by itself."""
@@ -96,6 +96,7 @@ class _Outlet:
     """See `loadtest.brokers.ends.Outlet`: what waits is one pipeline of XADDs, one pipeline at a time."""
 
     overlap = 1
+    most_in_batch = _MOST_IN_BATCH
 
     def __init__(self, broker: RedisStreams) -> None:
         self.counts = {"requests": 0}
@@ -116,6 +117,9 @@ class _Outlet:
                 for _, body in batch:
                     commands.xadd(self._broker.name, {FIELD: body})
                 await commands.execute()
+
+    def peer_ports(self) -> set[int]:
+        return {port for _, port in self._broker.address.hosts}
 
     async def close(self) -> None:
         if self._client is not None:
@@ -213,6 +217,9 @@ class _Intake:
             self.counts["commits"] += 1
             await self._client.xack(self._broker.name, GROUP, *self._uncommitted)
             self._uncommitted.clear()
+
+    def peer_ports(self) -> set[int]:
+        return {port for _, port in self._broker.address.hosts}
 
     async def close(self) -> None:
         if self._client is not None:

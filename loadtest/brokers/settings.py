@@ -30,7 +30,9 @@ class Reconnect:
     def delay_s(self, failures: int, u: float) -> float:
         """The pause after so many failures in a row, in seconds, by a uniform number in [0, 1)."""
         policy = RetryPolicy(
-            *(self.kind, self.base_s, self.factor, self.cap_s), max_attempts=_MOST_ATTEMPTS, jitter=self.jitter
+            *(self.kind, self.base_s, self.factor, self.cap_s),
+            max_attempts=_MOST_ATTEMPTS,
+            jitter=self.jitter,
         )
         return retry_delay_s(policy, min(failures, _MOST_ATTEMPTS), self.base_s, u)
 
@@ -90,6 +92,11 @@ class PullSettings:
     rebalance_s: float = 3.0
     consumers: int = 1
     event_bytes: int = 1000
+
+    @property
+    def reconnect(self) -> Reconnect:
+        """The scenario says nothing of it: clients of a log connect again soon."""
+        return Reconnect(base_s=0.2, cap_s=5.0)
 
     def __post_init__(self) -> None:
         for name in ("partitions", "fetch_min", "max_records", "consumers", "event_bytes"):

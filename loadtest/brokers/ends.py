@@ -5,6 +5,7 @@ Both connect when told to and not by themselves: how long to wait after a failur
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -125,6 +126,10 @@ class Broker(Protocol):
         """Where it is."""
 
     @property
+    def name(self) -> str:
+        """Of the queue, stream or topic."""
+
+    @property
     def settings(self) -> Settings:
         """What it was told of the scenario."""
 
@@ -171,6 +176,9 @@ def open_broker(source: str | Address, name: str, settings: Settings | None = No
     """
     address = address_of(source) if isinstance(source, str) else source
     settings = settings_of(address.kind, {}) if settings is None else settings
+    # aiormq's lines may show messages, and aiokafka is wordy below that; our own say what is the matter.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
     try:
         if isinstance(settings, PushSettings):
             from loadtest.brokers.rabbitmq import RabbitMQ  # noqa: PLC0415 - an optional dependency

@@ -39,6 +39,7 @@ GROUP_SUFFIX = "-consumers"
 _OVERLAP = 256
 _HEARTBEAT_MS = 500
 _JOIN_TIMEOUT_S = 15.0
+_LOOK_S = 0.05
 _CLOSE_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_MS = 10_000
 _TOPIC_EXISTS = 36
@@ -272,7 +273,9 @@ class _Intake:
         with failures("joining the group", self._broker.address):
             starts = [asyncio.ensure_future(member.consumer.start()) for member in self._members]
             try:
-                await asyncio.wait_for(asyncio.gather(*starts), _JOIN_TIMEOUT_S)
+                async with asyncio.timeout(_JOIN_TIMEOUT_S):
+                    await asyncio.gather(*starts)
+                    await self._until_shared_out()
             except BaseException:
                 await asyncio.gather(*starts, return_exceptions=True)
                 await self._stop()
@@ -280,6 +283,12 @@ class _Intake:
         self._fetching = [asyncio.ensure_future(member.fetch(self._news)) for member in self._members]
         for task in self._fetching:
             task.add_done_callback(lambda _: self._news.set())
+
+    async def _until_shared_out(self) -> None:
+        """Wait until each member has a partition, where there are enough: the last to join moves them all."""
+        wanted = min(len(self._members), self._broker.settings.partitions)
+        while sum(bool(member.consumer.assignment()) for member in self._members) < wanted:  # noqa: ASYNC110 - the library tells no event
+            await asyncio.sleep(_LOOK_S)
 
     async def receive(self) -> list[Message]:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loadtest.runner.arms.arm import Arm, Course
+from loadtest.runner.arms.brokers import BrokerArm
 from loadtest.runner.arms.pull import PullArm
 from loadtest.runner.arms.push import PushArm
 
@@ -15,5 +16,8 @@ RACE_ARMS: dict[str, Arm] = {
     for arm in (
         PushArm("webhook"),
         PullArm("polling"),
+        BrokerArm("rabbitmq", "broker_push", kind="rabbitmq"),
+        BrokerArm("redis_streams", "broker_pull", kind="redis"),
+        BrokerArm("kafka", "broker_pull", kind="kafka"),
     )
 }

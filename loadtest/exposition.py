@@ -30,7 +30,8 @@ COUNTERS = {
     "bad_requests": "Requests that were no good",
     "busy_s": "Time that service slots were busy",
     "connection_errors": "Attempts that did not reach their endpoint",
-    "connections_opened": "Connections opened to endpoints",
+    "connection_s": "Time that connections to the source were in use",
+    "connections_opened": "Connections opened to endpoints, or to the source",
     "connections_reused": "Attempts on a connection that was open already",
     "dead": "Events that no attempt of a handler could process",
     "dead_letters": "Deliveries given up for good",
@@ -38,8 +39,8 @@ COUNTERS = {
     "dropped": "Deliveries dropped with their subscription",
     "duplicates": "Copies of events known already",
     "empty_responses": "Polls without a new event",
-    "errors": "Polls that failed",
-    "events": "Events that polls carried",
+    "errors": "Requests to the source, or streams, that failed",
+    "events": "Events that the source's answers carried",
     "failed": "Deliveries given up",
     "forbidden": "Attempts not made, because their address is not allowed",
     "groups": "Commits of the inbox",
@@ -47,7 +48,8 @@ COUNTERS = {
     "hung_up": "Webhooks whose client left before the answer",
     "http_connections_opened": "Connections taken in",
     "http_requests": "Requests answered by the application",
-    "missed_events": "Events that the source had forgotten before they were polled",
+    "known_events": "Events that the source's answers carried and the inbox had already",
+    "missed_events": "Events that the source had forgotten before they were asked for",
     "not_modified": "Polls answered 304",
     "poll_response_bytes": "Bodies of the events API's pages",
     "polls": "Requests for a page of events",
@@ -62,7 +64,7 @@ COUNTERS = {
     "refused_publications": "Publications refused for want of room",
     "rejected": "Requests refused by the application",
     "request_bytes": "Requests sent, headers and bodies",
-    "requests": "Requests handled, or sent by a poller",
+    "requests": "Requests handled, or sent by a consumer",
     "response_bytes": "Responses received, headers and bodies",
     "retries": "Further attempts of a handler",
     "skipped_ticks": "Polls left out because the one before went on",
@@ -81,6 +83,7 @@ COUNTERS = {
 }
 GAUGES = {
     "backing_off": "Deliveries that wait for their next attempt",
+    "consuming": "1 while the consumer runs",
     "body_bytes_held": "Request bodies in memory",
     "body_bytes_peak": "The most of request bodies in memory so far",
     "http_connections_idle": "Open connections that wait for a request",
@@ -93,7 +96,6 @@ GAUGES = {
     "in_flight": "Attempts under way",
     "in_service": "Events being processed",
     "pending": "Deliveries not yet decided",
-    "polling": "1 while the poller runs",
     "queue_max": "The most events that waited so far",
     "http_requests_per_connection": "Mean requests of the connections to this server so far",
     "requests_per_connection": "Mean attempts of the connections to endpoints so far",
@@ -114,7 +116,7 @@ class Exposition(Collector):
     def __init__(self, app: Application, connections: Connections) -> None:
         self._app = app
         self._connections = connections
-        self._prefix = f"hookbench_{app.role}"
+        self._prefix = f"hookbench_{app.role.replace('-', '_')}"
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)

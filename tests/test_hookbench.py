@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hookbench
-from loadtest.provider.retry import RetryPolicy, retry_delay_s
+from loadtest.retry import RetryPolicy, retry_delay_s
 from sim.policies import compile_retry, retry_delay
 from sim.results import read_run
 from sim.scenario import Retry

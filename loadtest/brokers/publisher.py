@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from loadtest import logs
 from loadtest.brokers.ends import BrokerUnavailable, MessageRefused, Outlet
 from loadtest.brokers.settings import Reconnect
 from loadtest.brokers.wire import Wire
@@ -221,7 +222,8 @@ class BrokerPublisher:
 
     def _check(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.crashed(f"publishing to the broker died: {type(error).__name__}: {error}")
+            found = logs.whereabouts(error)
+            self.crashed(f"the publisher died: {found['exception']} at {found['where']}")
 
     def _end(self, delivery: Delivery, outcome: str) -> None:
         delivery.outcome = outcome

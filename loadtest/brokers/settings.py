@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from loadtest.provider.retry import RetryPolicy, require_count, require_number, require_table, retry_delay_s
+from loadtest.retry import RetryPolicy, require_count, require_number, require_table, retry_delay_s
 from sim.errors import InputError
 
 _MOST_ATTEMPTS = 1000

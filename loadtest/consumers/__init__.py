@@ -1,5 +1,22 @@
 """The other ways in: consumers that fetch events themselves and store them in the same inbox."""
 
-from loadtest.consumers.poller import Poller, PollerApp
+from loadtest.consumers.app import ConsumerApp
+from loadtest.consumers.background import Background, Consumer
+from loadtest.consumers.pages import PageReader
+from loadtest.consumers.poller import Poller
+from loadtest.consumers.rhythm import Adaptive, AdaptiveRule, FixedRate, Holding
+from loadtest.consumers.stream import StreamClient, Timing
 
-__all__ = ["Poller", "PollerApp"]
+__all__ = [
+    "Adaptive",
+    "AdaptiveRule",
+    "Background",
+    "Consumer",
+    "ConsumerApp",
+    "FixedRate",
+    "Holding",
+    "PageReader",
+    "Poller",
+    "StreamClient",
+    "Timing",
+]

@@ -11,14 +11,15 @@ event is refused: RabbitMQ moves it to the dead letters, a log goes on behind it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-from typing import Any, Literal
+from typing import Literal
 
-from loadtest.asgi import Application
 from loadtest.brokers.ends import BrokerUnavailable, Intake, Message
 from loadtest.brokers.settings import Reconnect
 from loadtest.brokers.wire import Wire
+from loadtest.consumers.app import ConsumerApp
 from loadtest.contract import MalformedEvent, parse_envelope
 from loadtest.inbox import MAX_SUBMISSION, Arrival, Inbox, InboxUnavailable
 from sim.errors import InputError
@@ -26,7 +27,7 @@ from sim.errors import InputError
 log = logging.getLogger("hookbench.consumer")
 
 STORAGE_PAUSE_S = 0.2
-_FINISH_S = 10.0
+FINISH_S = 10.0
 
 
 class BrokerConsumer:
@@ -51,9 +52,10 @@ class BrokerConsumer:
         self._inbox = inbox
         self._via = via
         self._reconnect = reconnect
-        self._receiving = False
         self._stopping = False
-        self._task: asyncio.Task[None] | None = None
+        self._empty_handed = asyncio.Event()
+        self._empty_handed.set()
+        self._failures = 0
         self._wire = Wire()
         self.connected = False
         self.counts = dict.fromkeys(("events", "redelivered", "malformed", "errors", "connections_opened"), 0)
@@ -68,21 +70,12 @@ class BrokerConsumer:
         self.connected = True
         self.counts["connections_opened"] += 1
 
-    def start(self) -> asyncio.Task[None]:
-        """Consume, from now on, in a task of its own."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-        return self._task
-
-    async def stop(self) -> None:
-        """Receive nothing more, store and acknowledge what is in hand, and hang up."""
+    async def finish(self) -> None:
+        """Receive nothing more; what is in hand is stored and acknowledged, if it can be in time."""
         self._stopping = True
-        if self._task is not None:
-            if self._receiving or not self.connected:
-                self._task.cancel()  # nothing is in hand
-            await asyncio.wait((self._task,), timeout=_FINISH_S)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._intake.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                await self._empty_handed.wait()
 
     def status(self) -> dict[str, int]:
         """Counts; bytes as the kernel counts them, where it does."""
@@ -92,33 +85,41 @@ class BrokerConsumer:
             counts["request_bytes"], counts["response_bytes"] = traffic
         return counts
 
-    async def _run(self) -> None:
-        failures = 0
-        while not self._stopping:
-            try:
-                if not self.connected:
-                    await self.connect()
-                    log.warning("connected to the broker again")
-                await self._consume()
-            except BrokerUnavailable as error:
-                failures = 1 if self.connected else failures + 1
-                self.connected = False
-                self.counts["errors"] += 1
-                log.warning("%s", error)
-                if not self._stopping:
-                    await asyncio.sleep(self._reconnect.delay_s(failures, random.random()))
+    async def run(self) -> None:
+        """Consume until cancelled; connect first, unless it is done. Then hang up."""
+        try:
+            while not self._stopping:
+                await self._one_connection()
+        finally:
+            await self._intake.close()
 
-    async def _consume(self) -> None:
-        while not self._stopping:
-            self._receiving = True
-            try:
-                messages = await self._intake.receive()
-            finally:
-                self._receiving = False
-            if messages:
-                arrivals, stored, refused = self._parsed(messages)
-                await self._store(arrivals)
-                await self._intake.acknowledge(stored, refused)
+    async def _one_connection(self) -> None:
+        try:
+            if not self.connected:
+                await self.connect()
+                log.warning("connected to the broker again")
+            self._failures = 0
+            while not self._stopping:
+                await self._one_batch()
+        except BrokerUnavailable as error:
+            self.connected = False
+            self._failures += 1
+            self.counts["errors"] += 1
+            log.warning("%s", error)
+            if not self._stopping:
+                await asyncio.sleep(self._reconnect.delay_s(self._failures, random.random()))
+
+    async def _one_batch(self) -> None:
+        messages = await self._intake.receive()
+        if not messages:
+            return
+        self._empty_handed.clear()
+        try:
+            arrivals, stored, refused = self._parsed(messages)
+            await self._store(arrivals)
+            await self._intake.acknowledge(stored, refused)
+        finally:
+            self._empty_handed.set()
 
     def _parsed(self, messages: list[Message]) -> tuple[list[Arrival], list[Message], list[Message]]:
         arrivals: list[Arrival] = []
@@ -151,8 +152,8 @@ class BrokerConsumer:
                     await asyncio.sleep(STORAGE_PAUSE_S)
 
 
-class BrokerConsumerApp(Application):
-    """The consumer as a process: its status over HTTP, its start and stop with the server's.
+class BrokerConsumerApp(ConsumerApp):
+    """The consumer as a process, which needs its broker to be there when it starts.
 
     Args:
         consumer: started before the server answers.
@@ -161,14 +162,10 @@ class BrokerConsumerApp(Application):
         drain_s: how long stored events may be served after the last message.
     """
 
-    role = "consumer"
-
     def __init__(self, consumer: BrokerConsumer, inbox: Inbox, advice: str, drain_s: float) -> None:
-        super().__init__()
-        self._consumer = consumer
-        self._inbox = inbox
+        super().__init__("consumer", consumer, inbox, drain_s)
+        self._broker = consumer
         self._advice = advice
-        self._drain_s = drain_s
 
     async def start(self) -> None:
         """Connect, open the inbox, and begin to consume.
@@ -177,28 +174,16 @@ class BrokerConsumerApp(Application):
             InputError: no broker answers there. One that goes away later is waited for.
         """
         try:
-            await self._consumer.connect()
+            await self._broker.connect()
         except BrokerUnavailable as error:
-            await self._consumer.stop()
             raise InputError(f"{error}; {self._advice}") from None
-        await self._inbox.start()
-        self._consumer.start().add_done_callback(self._crashed)
+        await super().start()
 
     async def stop(self) -> None:
-        """Stop consuming; serve what is stored, for at most `drain_s`."""
-        await self._consumer.stop()
-        left = await self._inbox.drain(self._drain_s)
-        if left:
-            log.warning("%d stored events are not processed yet; the next start takes them up", left)
+        """Let go of what is in hand, hang up; serve what is stored, for at most `drain_s`."""
+        await self._broker.finish()
+        await super().stop()
 
     def ready(self) -> str | None:
         """Not without a broker."""
-        return None if self._consumer.connected else "the broker is away"
-
-    def status(self) -> dict[str, Any]:
-        """The consumer's counts and the inbox's."""
-        return {**self._consumer.status(), **self._inbox.status()}
-
-    def _crashed(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.fail(f"the consumer died: {type(error).__name__}: {error}")
+        return None if self._broker.connected else "the broker is away"

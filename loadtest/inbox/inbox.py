@@ -205,6 +205,18 @@ class Inbox:
             self._failed(error)
             raise InboxUnavailable(f"the cursor could not be stored: {error}") from error
 
+    async def known(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of some (source, event id) whose event is stored, served or not.
+
+        Raises:
+            InboxUnavailable: storage failed.
+        """
+        try:
+            return await self._writer.run(lambda: self._storage.known(keys))
+        except StorageError as error:
+            self._failed(error)
+            raise InboxUnavailable(f"the events could not be looked up: {error}") from error
+
     async def drain(self, timeout_s: float) -> int:
         """Wait until all is stored and served, at most `timeout_s`, then close.
 

@@ -93,6 +93,12 @@ class PostgresStorage:
                 | {"copies": list(copies.values()), "owner": self.owner, "table": f"{self._schema}.inbox"},
             ).fetchall()
 
+    def known(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """See `Storage`."""
+        asked = {"sources": [source for source, _ in keys], "ids": [event_id for _, event_id in keys]}
+        with self._open() as db:
+            return set(db.execute(self._sql(sql.KNOWN), asked).fetchall())
+
     def beat(self, lease_s: float, room: int) -> list[Owned]:
         """See `Storage`."""
         mine = {"owner": self.owner, "lease_us": round(lease_s * 1e6), "room": room}

@@ -65,6 +65,11 @@ WITH numbered AS MATERIALIZED (
 )
 SELECT seq, event_index FROM numbered JOIN stored USING (seq) ORDER BY seq
 """
+KNOWN = """
+SELECT source, event_id FROM {s}.inbox
+JOIN unnest(%(sources)s::text[], %(ids)s::text[]) AS asked (source, event_id) USING (source, event_id)
+"""
+
 RENEW = f"""
 INSERT INTO {{s}}.owners VALUES (%(owner)s, {NOW_US} + %(lease_us)s, %(lease_us)s)
 ON CONFLICT (owner) DO UPDATE SET alive_until_us = excluded.alive_until_us, lease_us = excluded.lease_us

@@ -121,6 +121,17 @@ class SqliteStorage:
                 self._last_seq = fresh[-1][0]
             return [(seq, index) for seq, index, _, _ in fresh]
 
+    def known(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """See `Storage`. One value, however many keys: see `insert`."""
+        with self._open() as db:
+            found = db.execute(
+                "SELECT source, event_id FROM json_each(?) AS asked JOIN inbox "
+                "ON event_id = json_extract(asked.value, '$[1]') "
+                "AND source = json_extract(asked.value, '$[0]')",
+                (json.dumps(list(keys)),),
+            )
+            return set(found.fetchall())
+
     def beat(self, lease_s: float, room: int) -> list[Owned]:
         """See `Storage`."""
         now, lease = now_us(), round(lease_s * 1e6)

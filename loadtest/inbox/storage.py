@@ -124,6 +124,9 @@ class Storage(Protocol):
             (seq, event_index) of the events that are new, in their order of arrival.
         """
 
+    def known(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those of up to `MAX_SUBMISSION` (source, event_id) whose event is stored, whoever serves it."""
+
     def beat(self, lease_s: float, room: int) -> list[Owned]:
         """Prolong this process's lease to `lease_s` from now, and take over up to `room` abandoned events.
 

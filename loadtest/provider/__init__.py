@@ -4,7 +4,7 @@ from loadtest.provider.app import ProviderApp
 from loadtest.provider.dispatcher import Bounds, Defaults, Dispatcher
 from loadtest.provider.outbound import Outbound
 from loadtest.provider.policy import WebhookPolicy
-from loadtest.provider.retry import RetryPolicy, retry_delay_s
+from loadtest.retry import RetryPolicy, retry_delay_s
 
 __all__ = [
     "Bounds",

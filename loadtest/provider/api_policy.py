@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadtest.provider.retry import require_number, require_table
+from loadtest.retry import require_number, require_table
 from sim.errors import InputError
 
 

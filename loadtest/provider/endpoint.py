@@ -27,10 +27,10 @@ from loadtest.contract import now_us
 from loadtest.provider.delivery import ACKNOWLEDGED, FAILED, PENDING, Deliveries, Delivery
 from loadtest.provider.feed import Published
 from loadtest.provider.policy import WebhookPolicy
-from loadtest.provider.retry import retry_delay_s
 from loadtest.provider.sender import GONE, Answer, Counts, Sender
 from loadtest.provider.signing import Signing
 from loadtest.provider.standing import Standing
+from loadtest.retry import retry_delay_s
 
 log = logging.getLogger("hookbench.provider")
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from loadtest.provider.retry import (
+from loadtest.provider.standing import Disabling
+from loadtest.retry import (
     LEAST_PERIOD_S,
     RetryPolicy,
     require_count,
@@ -14,7 +15,6 @@ from loadtest.provider.retry import (
     require_table,
     without_nulls,
 )
-from loadtest.provider.standing import Disabling
 from sim.errors import InputError
 
 DEFAULT_RETRY = RetryPolicy("exponential", max_attempts=6, jitter="full")

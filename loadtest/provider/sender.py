@@ -24,7 +24,7 @@ from yarl import URL
 from loadtest.http_bytes import exchange_bytes
 from loadtest.provider.outbound import AddressForbidden, CheckedResolver, Outbound
 from loadtest.provider.policy import WebhookPolicy
-from loadtest.provider.retry import retry_after_s
+from loadtest.retry import retry_after_s
 from sim.errors import InputError
 
 MAX_ANSWER_BYTES = 16 * 1024

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from loadtest.provider.retry import (
+from loadtest.retry import (
     LEAST_PERIOD_S,
     require_count,
     require_number,

@@ -3,55 +3,94 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from loadtest.serve.options import inbox_options, integer, open_inbox, seconds, server_options
+from loadtest.serve.options import open_inbox, seconds
+from loadtest.serve.source import consumer_options, page_options, source_of
 from sim.errors import InputError
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
+    from loadtest.consumers import AdaptiveRule
 
 
 def add(roles: argparse._SubParsersAction[Any]) -> None:
     """Add the role to the command line."""
-    role = roles.add_parser("poller", help="ask a provider's events API at a fixed rate")
-    server_options(role, _build, drain_s=30)
-    inbox_options(role)
-    role.add_argument("--source", required=True, metavar="URL", help="the provider's base URL")
-    role.add_argument("--interval-s", type=seconds(above=0.0), default=30.0)
-    role.add_argument("--phase-s", type=seconds(), default=0.0)
+    role = roles.add_parser("poller", help="ask a provider's events API at intervals")
+    consumer_options(role, _build)
     role.add_argument(
-        "--origin-us", type=integer(0), help="the monotonic µs ticks count from (default: the start)"
+        "--interval-s", type=seconds(above=0.0), default=30.0, help="between ticks (default: 30)"
     )
-    role.add_argument("--page-size", type=integer(1, 4000), default=100)
-    role.add_argument("--timeout-s", type=seconds(above=0.0), default=30.0)
-    role.add_argument("--conditional", action="store_true", help="send If-None-Match")
-    role.add_argument(
-        "--tls-ca", type=Path, metavar="FILE", help="certificates (PEM) to trust instead of the system's"
+    page_options(role, timeout_s=30.0)
+    role.add_argument("--conditional", action="store_true", help="send If-None-Match: nothing new is a 304")
+    adaptive = role.add_argument_group("an interval that follows what is found")
+    adaptive.add_argument(
+        "--adaptive",
+        choices=("aimd", "age"),
+        help="aimd: shorter after a find, longer after none; age: a share of the newest event's age. "
+        "--interval-s is the first, counted from the last answer",
     )
-    role.set_defaults(queue_limit=1)  # polled events are never refused
+    for name, kind, default, text in (
+        ("--share", _number(above=0.0, most=100.0), 0.2, "age: of the age"),
+        ("--increase-s", seconds(), 5.0, "aimd: added when nothing was found"),
+        ("--decrease", _number(above=0.0, most=1.0), 0.5, "aimd: multiplied with when something was"),
+        ("--min-interval-s", seconds(above=0.0), 1.0, "the shortest"),
+        ("--max-interval-s", seconds(above=0.0), 3600.0, "the longest"),
+    ):
+        adaptive.add_argument(name, type=kind, default=default, help=f"{text} (default: {default:g})")
 
 
 def _build(options: argparse.Namespace) -> Application:
-    from loadtest.consumers import Poller, PollerApp  # noqa: PLC0415
-    from loadtest.contract import loopback_url  # noqa: PLC0415
-    from loadtest.tls import client_context  # noqa: PLC0415
+    from loadtest.consumers import (  # noqa: PLC0415
+        Adaptive,
+        ConsumerApp,
+        FixedRate,
+        PageReader,
+        Poller,
+    )
 
-    source = loopback_url(options.source, "--source", ("http", "https"))
-    secure = source.startswith("https:")
-    if options.tls_ca is not None and not secure:
-        raise InputError(f"--tls-ca is for an https:// source, not for {source!r}")
+    source, tls = source_of(options.source, "--source", options.tls_ca)
+    rule = _rule(options)
+    when = (options.interval_s, options.phase_s, options.origin_us)
     inbox = open_inbox(options)
-    poller = Poller(
+    pages = PageReader(
         source,
         inbox,
-        interval_s=options.interval_s,
-        phase_s=options.phase_s,
         page_size=options.page_size,
         timeout_s=options.timeout_s,
         conditional=options.conditional,
-        origin_us=options.origin_us,
-        tls=client_context(options.tls_ca) if secure else None,
+        tls=tls,
     )
-    return PollerApp(poller, inbox, options.drain_s)
+    poller = Poller(pages, FixedRate(*when) if rule is None else Adaptive(rule, *when))
+    return ConsumerApp("poller", poller, inbox, options.drain_s)
+
+
+def _rule(options: argparse.Namespace) -> AdaptiveRule | None:
+    """How the interval adapts, if it does.
+
+    Raises:
+        InputError: the bounds are the wrong way round.
+    """
+    from loadtest.consumers import AdaptiveRule  # noqa: PLC0415
+
+    if options.adaptive is None:
+        return None
+    least_s, most_s = options.min_interval_s, options.max_interval_s
+    if most_s < least_s:
+        raise InputError(f"--max-interval-s {most_s:g} is less than --min-interval-s {least_s:g}")
+    return AdaptiveRule(
+        options.adaptive, options.share, options.increase_s, options.decrease, least_s, most_s
+    )
+
+
+def _number(above: float, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not (math.isfinite(value) and above < value <= most):
+            raise argparse.ArgumentTypeError(f"{text} is not above {above:g} and at most {most:g}")
+        return value
+
+    parse.__name__ = "number"
+    return parse

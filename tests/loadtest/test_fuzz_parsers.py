@@ -21,7 +21,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from loadtest.provider.retry import retry_after_s
+from loadtest.retry import retry_after_s
 from tests.loadtest.fuzz import targets
 from tests.loadtest.fuzz.seeds import SEEDS, SEPARATOR
 from tests.loadtest.fuzz.targets import TARGETS

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.consumers.poller import parse_page
+from loadtest.consumers.page import parse_page
 from loadtest.contract import envelope_of, now_us
 from loadtest.inbox import read_ledger
 from loadtest.provider.feed import CursorGone, Feed

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.provider import RetryPolicy, WebhookPolicy, retry_delay_s
-from loadtest.provider.retry import retry_after_s
+from loadtest.retry import retry_after_s
 from sim.errors import InputError
 from sim.scenario import Webhook
 

@@ -212,9 +212,10 @@ def listener(hosts: tuple[tuple[str, int], ...], names: tuple[str, ...]) -> int 
     ports = {port for _, port in hosts}
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            is_listener = connection.status == psutil.CONN_LISTEN and connection.laddr[1] in ports
-            if is_listener and connection.pid and psutil.Process(connection.pid).name() in names:
-                return int(connection.pid)
+            local, pid = connection.laddr, connection.pid
+            is_listener = connection.status == psutil.CONN_LISTEN and bool(local) and local.port in ports
+            if is_listener and pid and psutil.Process(pid).name() in names:
+                return int(pid)
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         pass
     return None

@@ -33,12 +33,12 @@ from loadtest.provider.page import BadQuery, etag_matches
 from loadtest.provider.policy import WebhookPolicy
 from loadtest.provider.question import accepts_event_stream, parse_question
 from loadtest.provider.quota import RateLimiter
-from loadtest.provider.retry import RetryPolicy, retry_after_s, retry_delay_s
 from loadtest.provider.signing import Signing
 from loadtest.provider.standing import Standing
 from loadtest.provider.stream import event_block
 from loadtest.provider.subscriptions_api import parse_body, parse_query
 from loadtest.receiver import SOURCES, Settings, open_sources
+from loadtest.retry import RetryPolicy, retry_after_s, retry_delay_s
 from loadtest.signatures import SignatureRefused, SignedRequest, StandardWebhooks
 from sim.errors import InputError
 from tests.loadtest.fuzz import seeds

@@ -212,8 +212,8 @@ def listener(hosts: tuple[tuple[str, int], ...], names: tuple[str, ...]) -> int 
     ports = {port for _, port in hosts}
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            local, pid = connection.laddr, connection.pid
-            is_listener = connection.status == psutil.CONN_LISTEN and bool(local) and local.port in ports
+            port, pid = getattr(connection.laddr, "port", None), connection.pid
+            is_listener = connection.status == psutil.CONN_LISTEN and port in ports
             if is_listener and pid and psutil.Process(pid).name() in names:
                 return int(pid)
     except (psutil.AccessDenied, psutil.NoSuchProcess):

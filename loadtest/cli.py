@@ -106,7 +106,13 @@ def race_command(
     scenario: ScenarioArgument,
     arms: Annotated[
         list[str] | None,
-        typer.Option("-a", "--arm", metavar="ARM", help="webhook, polling (default: both); may be repeated"),
+        typer.Option(
+            "-a",
+            "--arm",
+            metavar="ARM",
+            help="a mechanism of `hookbench simulate`, or all; over a broker: rabbitmq, redis_streams, kafka; "
+            "may be repeated (default: webhook, polling)",
+        ),
     ] = None,
     runs: Annotated[
         int, typer.Option("--runs", min=1, metavar="N", help="repetitions; two or more give intervals")
@@ -122,11 +128,12 @@ def race_command(
 ) -> None:
     """Send the same events through each arm, end to end, and compare them event by event."""
     from loadtest.runner import race
+    from loadtest.runner.arms import DEFAULT_ARMS, named
     from sim.scenario import load_scenario
 
     result = race(
         load_scenario(scenario),
-        tuple(arms or ("webhook", "polling")),
+        named(arms or DEFAULT_ARMS),
         runs=runs,
         rate_per_s=rate,
         duration_s=duration,

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 # Okabe & Ito, "Color Universal Design" (2008): blue, vermilion, bluish green, reddish purple.
 COLOURS = {"webhook": "#0072B2", "polling": "#D55E00"}
-ROLE_COLOURS = {"receiver": "#009E73", "poller": "#009E73", "provider": "#CC79A7", "generator": "#777777"}
-STYLES = {"webhook": "-", "polling": "--", "receiver": "-", "poller": "-", "provider": "--", "generator": ":"}
+ROLE_COLOURS = {"provider": "#CC79A7", "generator": "#777777", "broker": "#E69F00"}
+STYLES = {"webhook": "-", "polling": "--", "provider": "--", "generator": ":", "broker": "-."}
+RECEIVER_COLOUR = "#009E73"
+"""Of whatever process stands on the receiver's side, in a solid line."""
 
 _Floats = npt.NDArray[np.float64]
 
@@ -112,7 +114,9 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
         if at.size == 0:
             continue
         name = str(role)
-        upper.step(at, percent, STYLES[name], color=ROLE_COLOURS[name], where="pre")
+        upper.step(
+            at, percent, STYLES.get(name, "-"), color=ROLE_COLOURS.get(name, RECEIVER_COLOUR), where="pre"
+        )
         ends.append((float(np.median(percent)), float(at[-1]), name))
         if name != "generator":
             peaks[name] = float(percent.max())
@@ -120,7 +124,12 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
     _label_ends(upper, ends)
     created_s, latency_ms = _latency_series(result.command, run)
     lower.plot(
-        created_s, np.maximum(latency_ms, LEAST_MS), ".", color=COLOURS[run.arm], markersize=3, alpha=0.6
+        created_s,
+        np.maximum(latency_ms, LEAST_MS),
+        ".",
+        color=COLOURS.get(run.arm, "#0072B2"),
+        markersize=3,
+        alpha=0.6,
     )
     lower.set_yscale("log")
     known = latency_ms[~np.isnan(latency_ms)]
@@ -162,9 +171,8 @@ def _label_ends(axes: Axes, ends: list[tuple[float, float, str]]) -> None:
     right = axes.get_xlim()[1]
     for height, _, name in sorted(ends):
         lowest = max(height, lowest + least)
-        axes.annotate(
-            f" {name}", (right, lowest), color=ROLE_COLOURS[name], va="center", annotation_clip=False
-        )
+        colour = ROLE_COLOURS.get(name, RECEIVER_COLOUR)
+        axes.annotate(f" {name}", (right, lowest), color=colour, va="center", annotation_clip=False)
 
 
 def _latencies_ms(result: LoadResult, arm: str) -> _Floats:

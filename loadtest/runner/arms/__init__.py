@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from loadtest.runner.arms.arm import Arm, Course
-from loadtest.runner.arms.brokers import BrokerArm
-from loadtest.runner.arms.pull import PullArm
-from loadtest.runner.arms.push import PushArm
+from collections.abc import Iterable
 
-__all__ = ["DEFAULT_ARMS", "RACE_ARMS", "Arm", "Course"]
+from loadtest.runner.arms.arm import Arm, Course
+from loadtest.runner.arms.brokers import BROKER_ARMS
+from loadtest.runner.arms.lasting import LongPollingArm, StreamingArm
+from loadtest.runner.arms.pull import AdaptiveArm, FixedRateArm
+from loadtest.runner.arms.push import PushArm
+from sim.catalogue import EVERY
+
+__all__ = ["DEFAULT_ARMS", "RACE_ARMS", "Arm", "Course", "named"]
 
 DEFAULT_ARMS = ("webhook", "polling")
 
@@ -15,9 +19,17 @@ RACE_ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
         PushArm("webhook"),
-        PullArm("polling"),
-        BrokerArm("rabbitmq", "broker_push", kind="rabbitmq"),
-        BrokerArm("redis_streams", "broker_pull", kind="redis"),
-        BrokerArm("kafka", "broker_pull", kind="kafka"),
+        FixedRateArm("polling"),
+        FixedRateArm("conditional_polling", conditional=True),
+        AdaptiveArm("adaptive_polling"),
+        LongPollingArm("long_polling"),
+        StreamingArm("streaming"),
+        *BROKER_ARMS,
     )
 }
+
+
+def named(names: Iterable[str]) -> tuple[str, ...]:
+    """The arms that names stand for: `EVERY` for all that need no server but ours, else each for itself."""
+    ours = tuple(name for name, arm in RACE_ARMS.items() if arm not in BROKER_ARMS)
+    return tuple(each for name in names for each in (ours if name == EVERY else (name,)))

@@ -156,6 +156,13 @@ class BrokerArm(Arm):
         }
 
 
+BROKER_ARMS = (
+    BrokerArm("rabbitmq", "broker_push", kind="rabbitmq"),
+    BrokerArm("redis_streams", "broker_pull", kind="redis"),
+    BrokerArm("kafka", "broker_pull", kind="kafka"),
+)
+
+
 def _unlike_push(scenario: Scenario) -> list[str]:
     spec = scenario.broker_push
     told = ["broker_push.prefetch bounds what is not stored yet, not what is not processed"]

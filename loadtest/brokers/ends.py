@@ -176,9 +176,8 @@ def open_broker(source: str | Address, name: str, settings: Settings | None = No
     """
     address = address_of(source) if isinstance(source, str) else source
     settings = settings_of(address.kind, {}) if settings is None else settings
-    # aiormq's lines may show messages, and aiokafka is wordy below that; our own say what is the matter.
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
-    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    for library in ("aiormq", "aiokafka"):  # their lines may show messages; ours say what is the matter
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         if isinstance(settings, PushSettings):
             from loadtest.brokers.rabbitmq import RabbitMQ  # noqa: PLC0415 - an optional dependency

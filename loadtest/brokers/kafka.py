@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -33,6 +34,8 @@ from loadtest.brokers.address import Address
 from loadtest.brokers.ends import CONNECT_TIMEOUT_S, BrokerUnavailable, Message, MessageRefused
 from loadtest.brokers.settings import PullSettings
 from loadtest.contract import now_us
+
+log = logging.getLogger("hookbench.brokers")
 
 GROUP_SUFFIX = "-consumers"
 
@@ -337,11 +340,14 @@ def _watch(client: Any, seen: Callable[[str, Any], None]) -> None:
     send = client.send
 
     async def told(node_id: int, request: Any, **options: Any) -> Any:
-        answer = None
+        kind, answer = type(request).__name__, None
         try:
             answer = await send(node_id, request, **options)
+        except KafkaError as error:
+            log.warning("Kafka: a %s failed: %s", kind, type(error).__name__)  # the library tries again
+            raise
         finally:
-            seen(type(request).__name__, answer)
+            seen(kind, answer)
         return answer
 
     client.send = told

@@ -41,6 +41,7 @@ GROUP_SUFFIX = "-consumers"
 
 _OVERLAP = 256
 _HEARTBEAT_MS = 500
+_LEAST_SESSION_MS = 6000  # group.min.session.timeout.ms of brokers, unless told otherwise
 _JOIN_TIMEOUT_S = 15.0
 _LOOK_S = 0.05
 _CLOSE_TIMEOUT_S = 5.0
@@ -188,6 +189,7 @@ class _Member:
             fetch_max_wait_ms=round(settings.fetch_max_wait_s * 1000),
             max_poll_records=settings.max_records,
             heartbeat_interval_ms=_HEARTBEAT_MS,
+            session_timeout_ms=max(_LEAST_SESSION_MS, round(settings.rebalance_s * 1000)),
         )
         self.consumer.subscribe([broker.name], listener=_Revocation(self))
         _watch(self.consumer._client, self._sent)

@@ -74,7 +74,6 @@ class BrokerPublisher:
         self._in_flight = 0
         self._mending: asyncio.Task[None] | None = None
         self._up = False
-        self._closed = False
         self._next = 0
         self._wire = Wire()
         self._told_of_drops = False
@@ -120,7 +119,7 @@ class BrokerPublisher:
         """Publish what can be published before `until_us`, then hang up; returns what is left unconfirmed."""
         while self.pending and now_us() < until_us:  # noqa: ASYNC110 - at the very end
             await asyncio.sleep(0.01)
-        self._closed = True
+        self._up = False  # what lands from now on makes room for nothing
         tasks = [*self._flights, *([] if self._mending is None else [self._mending])]
         for task in tasks:
             task.cancel()
@@ -197,9 +196,8 @@ class BrokerPublisher:
             self._up = False
             # Said once: the others that are on their way fail for the same reason.
             log.warning("%s; connecting again", str(error) or "the broker does not confirm")
-            if not self._closed:
-                self._mending = asyncio.get_running_loop().create_task(self._mend())
-                self._mending.add_done_callback(self._check)
+            self._mending = asyncio.get_running_loop().create_task(self._mend())
+            self._mending.add_done_callback(self._check)
 
     async def _mend(self) -> None:
         """Connect again; before anything is sent, all that was on its way is back in its order."""

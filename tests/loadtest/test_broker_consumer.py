@@ -98,10 +98,12 @@ def test_provider_to_consumer_end_to_end(broker_url: str, tmp_path: Path) -> Non
     assert seen(tmp_path) == list(range(101))
 
 
+@pytest.mark.parametrize("kind", ["rabbitmq", "redis", pytest.param("kafka", marks=pytest.mark.slow)])
 def test_a_consumer_killed_with_messages_in_hand_loses_and_doubles_nothing(
-    broker_url: str, tmp_path: Path
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """It is killed when it has received events and cannot have stored them, let alone acknowledged."""
+    broker_url = str(request.getfixturevalue("kafka_url")) if kind == "kafka" else required(kind)
     with (
         fresh(broker_url) as broker,
         way(broker, tmp_path, broker_url) as (provider_line, consumer_line),
@@ -194,13 +196,12 @@ def lines(role: str, url: str, folder: Path) -> Sequence[str]:
     return (role, "--source", url, "--inbox", f"sqlite:///{folder / 'i.db'}")
 
 
-@pytest.mark.parametrize("role", ["provider", "consumer"])
 @pytest.mark.parametrize(
-    ("url", "hint"),
+    ("role", "url", "hint"),
     [
-        ("amqp://me:hush@127.0.0.1:9/", "docker run -d -p 5672:5672 rabbitmq:4"),
-        ("redis://:hush@127.0.0.1:9/0", "docker run -d -p 6379:6379 redis:8"),
-        ("kafka://me:hush@127.0.0.1:9", "docker run -d -p 9092:9092 apache/kafka"),
+        ("provider", "amqp://me:hush@127.0.0.1:9/", "docker run -d -p 5672:5672 rabbitmq:4"),
+        ("consumer", "redis://:hush@127.0.0.1:9/0", "docker run -d -p 6379:6379 redis:8"),
+        ("consumer", "kafka://me:hush@127.0.0.1:9", "docker run -d -p 9092:9092 apache/kafka"),
     ],
 )
 def test_without_its_broker_it_does_not_begin_and_says_how_to_start_one(
@@ -216,7 +217,10 @@ def test_without_its_broker_it_does_not_begin_and_says_how_to_start_one(
     ("kind", "library"), [("rabbitmq", "aiormq"), ("redis", "redis"), ("kafka", "aiokafka")]
 )
 def test_a_library_that_is_missing_is_named(kind: str, library: str, tmp_path: Path) -> None:
-    code = f"import sys; sys.modules[{library!r}] = None; from loadtest.serve import main; sys.exit(main(sys.argv[1:]))"
+    code = (
+        f"import sys; sys.modules[{library!r}] = None\n"
+        "from loadtest.serve import main; sys.exit(main(sys.argv[1:]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, *lines("consumer", kind, tmp_path)],
         capture_output=True, text=True, timeout=20, check=False, cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Brokers for the tests: those that run on this machine, a Kafka of our own, and a proxy that breaks connections."""
+"""Brokers for the tests: those of this machine, a Kafka of our own, and a proxy that breaks connections."""
 
 from __future__ import annotations
 

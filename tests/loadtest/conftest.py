@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.loadtest.brokers import KINDS, required, tansu
+from tests.loadtest.brokers import tansu
 from tests.loadtest.inboxes import BACKENDS, fresh_inbox
 
 
@@ -23,11 +23,3 @@ def kafka_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Kafka of these tests' own."""
     with tansu(tmp_path_factory.mktemp("tansu")) as port:
         yield f"kafka://127.0.0.1:{port}"
-
-
-@pytest.fixture(params=KINDS)
-def broker_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a broker: the test runs once for each kind."""
-    if request.param == "kafka":
-        return str(request.getfixturevalue("kafka_url"))
-    return required(request.param)

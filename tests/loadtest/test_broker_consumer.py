@@ -61,8 +61,10 @@ def seen(folder: Path) -> list[int]:
     return sorted(row.event_index for row in rows if row.visible_us is not None)
 
 
-def test_provider_to_consumer_end_to_end(broker_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
+def test_provider_to_consumer_end_to_end(kind: str, tmp_path: Path) -> None:
     """And what comes twice is one event; what is no event does not stop those behind it."""
+    broker_url = required(kind)
     with (
         fresh(broker_url) as broker,
         way(broker, tmp_path, broker_url) as (provider_line, consumer_line),
@@ -142,12 +144,12 @@ def test_stored_but_not_acknowledged_is_a_duplicate_and_visible_once(tmp_path: P
         assert consumer.status()["commits"] == 0
         consumer.process.kill()
         with (
-            way(broker, tmp_path, url, commit_interval_s=0.1) as (_, consumer_line),
-            running(*consumer_line) as consumer,
+            way(broker, tmp_path, url, commit_interval_s=0.1) as (_, heirs_line),
+            running(*heirs_line) as heir,
         ):
-            eventually(lambda: consumer.status()["duplicates"] == 25)
-            assert consumer.status()["claimed"] == consumer.status()["redelivered"] == 25
-            eventually(lambda: consumer.status()["commits"] > 0)
+            eventually(lambda: heir.status()["duplicates"] == 25)
+            assert heir.status()["claimed"] == heir.status()["redelivered"] == 25
+            eventually(lambda: heir.status()["commits"] > 0)
     assert seen(tmp_path) == list(range(25))
 
 
@@ -185,9 +187,11 @@ def break_and_mend(url: str, port: int, proxy: Proxy, folder: Path) -> None:
         if "kafka" not in url:  # whose library connects by itself
             assert provider.status()["broker_connections_opened"] > 1
             assert consumer.status()["connections_opened"] > 1
+        send(broker, event("cut", 7), ("bad", b"\xffno event"), event("cut", 120))
+        eventually(lambda: consumer.status()["malformed"] == 1 and seen(folder) == list(range(121)))
         assert consumer.request("GET", "/ready").status == 200
         assert provider.stop()[0] == consumer.stop()[0] == 0
-    assert seen(folder) == list(range(120))
+    assert seen(folder) == list(range(121))
 
 
 def lines(role: str, url: str, folder: Path) -> Sequence[str]:

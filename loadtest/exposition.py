@@ -42,6 +42,7 @@ COUNTERS = {
     "errors": "Requests to the source, or streams, that failed",
     "events": "Events that the source's answers carried",
     "failed": "Deliveries given up",
+    "fetches": "Requests for one event",
     "forbidden": "Attempts not made, because their address is not allowed",
     "groups": "Commits of the inbox",
     "handler_errors": "Requests that ended in an exception of the server",
@@ -108,6 +109,8 @@ LABELLED = {
     "ended": ("connections_refused", "reason", "Connections and requests ended by a limit of the server"),
 }
 _REJECTED = "rejected_"
+_BESIDE = ("reconcile_", "fetch_")
+"""How the counts of consumers begin that run beside a receiver; what they count is called as elsewhere."""
 
 
 class Exposition(Collector):
@@ -151,6 +154,8 @@ class Exposition(Collector):
 
     def _plain(self, key: str, value: float) -> Metric:
         name, value = self._named(key, value)
+        for prefix in _BESIDE:
+            key = key.removeprefix(prefix)
         if key in COUNTERS:
             return CounterMetricFamily(name, COUNTERS[key], value)
         if key in GAUGES:

@@ -6,6 +6,7 @@ curves are named where they run; the finding is the title; a void run says so ac
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe & Ito, "Color Universal Design" (2008): blue, vermilion, bluish green, reddish purple.
-COLOURS = {"webhook": "#0072B2", "polling": "#D55E00"}
-ROLE_COLOURS = {"provider": "#CC79A7", "generator": "#777777", "broker": "#E69F00"}
-STYLES = {"webhook": "-", "polling": "--", "provider": "--", "generator": ":", "broker": "-."}
-RECEIVER_COLOUR = "#009E73"
-"""Of whatever process stands on the receiver's side, in a solid line."""
+COLOURS = defaultdict(
+    lambda: "#D55E00", webhook="#0072B2", webhook_reconciled="#0072B2", thin_webhook="#0072B2"
+)
+"""Of arms: what is pushed, and all else."""
+
+ROLE_COLOURS = defaultdict(lambda: "#009E73", provider="#CC79A7", generator="#777777", broker="#E69F00")
+"""Of processes: the subscriber's has many names."""
+
+STYLES = defaultdict(lambda: "-", polling="--", provider="--", generator=":", broker="-.")
 
 _Floats = npt.NDArray[np.float64]
 
@@ -114,9 +119,7 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
         if at.size == 0:
             continue
         name = str(role)
-        upper.step(
-            at, percent, STYLES.get(name, "-"), color=ROLE_COLOURS.get(name, RECEIVER_COLOUR), where="pre"
-        )
+        upper.step(at, percent, STYLES[name], color=ROLE_COLOURS[name], where="pre")
         ends.append((float(np.median(percent)), float(at[-1]), name))
         if name != "generator":
             peaks[name] = float(percent.max())
@@ -124,12 +127,7 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
     _label_ends(upper, ends)
     created_s, latency_ms = _latency_series(result.command, run)
     lower.plot(
-        created_s,
-        np.maximum(latency_ms, LEAST_MS),
-        ".",
-        color=COLOURS.get(run.arm, "#0072B2"),
-        markersize=3,
-        alpha=0.6,
+        created_s, np.maximum(latency_ms, LEAST_MS), ".", color=COLOURS[run.arm], markersize=3, alpha=0.6
     )
     lower.set_yscale("log")
     known = latency_ms[~np.isnan(latency_ms)]
@@ -171,8 +169,9 @@ def _label_ends(axes: Axes, ends: list[tuple[float, float, str]]) -> None:
     right = axes.get_xlim()[1]
     for height, _, name in sorted(ends):
         lowest = max(height, lowest + least)
-        colour = ROLE_COLOURS.get(name, RECEIVER_COLOUR)
-        axes.annotate(f" {name}", (right, lowest), color=colour, va="center", annotation_clip=False)
+        axes.annotate(
+            f" {name}", (right, lowest), color=ROLE_COLOURS[name], va="center", annotation_clip=False
+        )
 
 
 def _latencies_ms(result: LoadResult, arm: str) -> _Floats:

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.runner.results import LoadResult
-from sim.tables import metrics_table, plain_table
+from sim.tables import console as sized_console
+from sim.tables import metrics_table, overview_table, plain_table
 
 METRICS = (
     "latency_mean_s",
@@ -36,6 +37,19 @@ METRICS = (
     "generator_cpu_share",
 )
 
+FEW = 3
+"""So many arms fit side by side; of more there is a row each."""
+
+OVERVIEW = {
+    "provider_cpu_s_per_1k": "CPU/1k\nprov.",
+    "receiver_cpu_s_per_1k": "\nrecv.",
+}
+MANY = (
+    "requests and bytes are per event; CPU is the time that a thousand events took the provider and the "
+    "receiving side; every metric is in summary.csv in the run folder"
+)
+ALWAYS = frozenset({"scheduled", "acknowledged", "visible", "lost"})
+
 MEANING = {
     "load": "latency: intended send to answer; visible_latency: created to visible",
     "race": "latency: created to visible",
@@ -44,14 +58,19 @@ MEANING = {
 
 def show(result: LoadResult, console: Console | None = None) -> None:
     """Print one column an arm, the ledger, what was unlike the model, and where the run folder is."""
-    console = console or Console()
+    console = console or sized_console()
     title = f"{result.command} {result.scenario.name}"
     by_arm = {arm: result.metrics(arm) for arm in result.arms}
-    measured = [metric for metric in METRICS if any(metric in metrics for metrics in by_arm.values())]
     console.print(f"VOID: {title}" if result.void else title, style="bold", highlight=False)
-    console.print(metrics_table(by_arm, measured))
-    console.print(MEANING[result.command], style="italic")
-    console.print(_ledger(result))
+    if len(by_arm) <= FEW:
+        measured = [metric for metric in METRICS if any(metric in metrics for metrics in by_arm.values())]
+        console.print(metrics_table(by_arm, measured))
+        console.print(MEANING[result.command], style="italic")
+        console.print(_ledger(result))
+    else:
+        console.print(overview_table(by_arm, what="arm", more=OVERVIEW))
+        console.print(f"{MEANING[result.command]}; {MANY}", style="italic")
+        console.print(_short_ledger(result))
     unlike = dict.fromkeys(note for run in result.runs for note in run.notes.get("unlike_the_model", ()))
     if unlike:
         console.print(f"unlike the model: {'; '.join(unlike)}")
@@ -68,4 +87,21 @@ def _ledger(result: LoadResult) -> Table:
         counts = [ledger[name] for ledger in ledgers]
         if any(count is not None for count in counts):
             table.add_row(name, *("–" if count is None else f"{count:,}" for count in counts))
+    return table
+
+
+def _short_ledger(result: LoadResult) -> Table:
+    """A row an arm; headings under which nothing stands are left out, those of `ALWAYS` excepted."""
+    ledgers = {arm: result.ledger(arm) for arm in result.arms}
+    shown = [
+        name
+        for name in next(iter(ledgers.values()))
+        if name in ALWAYS or any(ledger[name] for ledger in ledgers.values())
+    ]
+    table = plain_table()
+    for name in ("ledger", *shown):
+        table.add_column(name, justify="left" if name == "ledger" else "right", no_wrap=True)
+    for arm, ledger in ledgers.items():
+        counts = (ledger[name] for name in shown)
+        table.add_row(arm, *("–" if count is None else f"{count:,}" for count in counts))
     return table

@@ -78,18 +78,29 @@ def zero_throughout(estimates: Mapping[str, Mapping[str, Estimate]]) -> list[str
     ]
 
 
-def overview_table(estimates: Mapping[str, Mapping[str, Estimate]]) -> Table:
+def overview_table(
+    estimates: Mapping[str, Mapping[str, Estimate]],
+    *,
+    what: str = "mechanism",
+    more: Mapping[str, str] | None = None,
+) -> Table:
     """The main metrics of many mechanisms, a row each: means in two digits, without intervals.
 
     A column of nothing but zeros is left out. `OVERVIEW_LEGEND` explains the heads.
+
+    Args:
+        estimates: mechanism -> metric -> estimate.
+        what: the head of the mechanisms' column.
+        more: further metrics, with the heads of their columns (two lines).
     """
     zeros = zero_throughout(estimates)
     known = {metric for of_one in estimates.values() for metric in of_one}.difference(zeros)
-    shown = [metric for metric in _OVERVIEW if metric in known]
+    heads = {**_OVERVIEW, **(more or {})}
+    shown = [metric for metric in heads if metric in known]
     table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
-    table.add_column("\nmechanism", no_wrap=True)
+    table.add_column(f"\n{what}", no_wrap=True)
     for metric in shown:
-        table.add_column(_OVERVIEW[metric], justify="right", no_wrap=True)
+        table.add_column(heads[metric], justify="right", no_wrap=True)
     for mechanism, of_one in estimates.items():
         cells = (_short_text(of_one[metric].mean, metric) if metric in of_one else "–" for metric in shown)
         table.add_row(mechanism, *cells)

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from loadtest.asgi import Application
-from loadtest.consumers.background import Background, Consumer
+from loadtest.background import Background, Consumer
 from loadtest.inbox import Inbox
 
 log = logging.getLogger("hookbench.consumer")

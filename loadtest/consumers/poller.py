@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from loadtest.consumers.pages import PageReader
-from loadtest.consumers.rhythm import Cycle, FixedRate, Rhythm, sleep_until
+from loadtest.consumers.rhythm import Cycle, FixedRate, Origin, Rhythm, sleep_until
 from loadtest.contract import now_us
 
 
@@ -20,11 +20,13 @@ class Poller:
     Args:
         pages: asks and stores.
         rhythm: when.
+        origin: where the rhythm's times count from; by default the start.
     """
 
-    def __init__(self, pages: PageReader, rhythm: Rhythm) -> None:
+    def __init__(self, pages: PageReader, rhythm: Rhythm, origin: Origin | None = None) -> None:
         self.pages = pages
         self._rhythm = rhythm
+        self._origin = origin or Origin()
         self._newest_us: int | None = None
 
     def status(self) -> dict[str, Any]:
@@ -37,7 +39,8 @@ class Poller:
     async def run(self) -> None:
         """Poll until cancelled."""
         async with self.pages.connected():
-            due_us = self._rhythm.first_us(now_us())
+            start_us = now_us()
+            due_us = self._rhythm.first_us(start_us, await self._origin.known(start_us))
             while True:
                 await sleep_until(due_us)
                 due_us = self._rhythm.next_us(await self._cycle())

@@ -9,12 +9,40 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from loadtest.contract import now_us
 
 LEAST_PAUSE_S = 0.01
 """After a failure: a source that refuses at once must not be asked without end."""
+
+ORIGIN_LOOK_S = 0.02
+
+
+class Origin:
+    """The instant that a consumer's times count from, on the monotonic clock.
+
+    Args:
+        at_us: which; by default the start.
+        file: a file that will hold it (µs, decimal): the consumer waits until it is there.
+    """
+
+    def __init__(self, at_us: int | None = None, file: Path | None = None) -> None:
+        self._at_us = at_us
+        self._file = file
+
+    async def known(self, start_us: int) -> int:
+        """The instant, once it is known; `start_us` where nobody says.
+
+        Raises:
+            ValueError: the file holds something else.
+        """
+        if self._file is not None:
+            while not self._file.exists():  # noqa: ASYNC110 - another process makes it
+                await asyncio.sleep(ORIGIN_LOOK_S)
+            return int(self._file.read_text(encoding="utf-8"))
+        return start_us if self._at_us is None else self._at_us
 
 
 class Cycle(NamedTuple):
@@ -45,7 +73,7 @@ class Rhythm(Protocol):
 
     turns_pages: bool
 
-    def first_us(self, now: int) -> float:
+    def first_us(self, now: int, origin_us: int) -> float:
         """When the first cycle begins."""
 
     def next_us(self, cycle: Cycle) -> float:
@@ -56,8 +84,7 @@ class FixedRate:
     """Tick k falls at origin + phase + k·interval, computed and never accumulated.
 
     Args:
-        interval_s, phase_s: the ticks, counted from `origin_us`.
-        origin_us: on the monotonic clock; by default when the first tick is asked for.
+        interval_s, phase_s: the ticks, counted from the origin.
 
     Attributes:
         skipped_ticks: those that fell while a cycle was under way, or that a Retry-After forbade.
@@ -65,16 +92,15 @@ class FixedRate:
 
     turns_pages = True
 
-    def __init__(self, interval_s: float, phase_s: float = 0.0, origin_us: int | None = None) -> None:
+    def __init__(self, interval_s: float, phase_s: float = 0.0) -> None:
         self._interval_us = interval_s * 1e6
         self._phase_us = phase_s * 1e6
-        self._origin_us = origin_us
         self._tick = -1
         self.skipped_ticks = 0
 
-    def first_us(self, now: int) -> float:
+    def first_us(self, now: int, origin_us: int) -> float:
         """See `Rhythm`; ticks before now are nobody's loss."""
-        self._first_us = (now if self._origin_us is None else self._origin_us) + self._phase_us
+        self._first_us = origin_us + self._phase_us
         return self._at(next_tick(now, self._first_us, self._interval_us, -1))
 
     def next_us(self, cycle: Cycle) -> float:
@@ -123,32 +149,26 @@ class Adaptive:
     Args:
         rule: how it adapts.
         interval_s: the first interval, held within the rule's bounds.
-        phase_s: when it first asks, after `origin_us`.
-        origin_us: on the monotonic clock, from where the age is counted until an event is known; by default
-            when the first cycle is asked for.
+        phase_s: when it first asks, after the origin, from where the age is counted until an event is known.
     """
 
     turns_pages = True
 
-    def __init__(
-        self, rule: AdaptiveRule, interval_s: float, phase_s: float = 0.0, origin_us: int | None = None
-    ) -> None:
+    def __init__(self, rule: AdaptiveRule, interval_s: float, phase_s: float = 0.0) -> None:
         self._rule = rule
         self._interval_s = rule.within(interval_s)
         self._phase_s = phase_s
-        self._origin_us = origin_us
 
-    def first_us(self, now: int) -> float:
+    def first_us(self, now: int, origin_us: int) -> float:
         """See `Rhythm`."""
-        if self._origin_us is None:
-            self._origin_us = now
-        return self._origin_us + self._phase_s * 1e6
+        self._origin_us = origin_us
+        return origin_us + self._phase_s * 1e6
 
     def next_us(self, cycle: Cycle) -> float:
         """See `Rhythm`."""
         if cycle.went_well:
             known_us = cycle.newest_us if cycle.newest_us is not None else self._origin_us
-            age_s = 0.0 if known_us is None else (cycle.ended_us - known_us) / 1e6
+            age_s = (cycle.ended_us - known_us) / 1e6
             self._interval_s = self._rule.next_s(self._interval_s, found=cycle.found > 0, age_s=age_s)
         return max(cycle.ended_us + self._interval_s * 1e6, cycle.not_before_us)
 
@@ -161,24 +181,20 @@ class Holding:
     Args:
         hold_s: for how long the source is asked to hold a request.
         gap_s, retry_s: see above.
-        phase_s: when it first asks, after `origin_us`.
-        origin_us: on the monotonic clock; by default when the first cycle is asked for.
+        phase_s: when it first asks, after the origin.
     """
 
     turns_pages = False
 
-    def __init__(
-        self, hold_s: float, gap_s: float, retry_s: float, phase_s: float = 0.0, origin_us: int | None = None
-    ) -> None:
+    def __init__(self, hold_s: float, gap_s: float, retry_s: float, phase_s: float = 0.0) -> None:
         self._hold_us = hold_s * 1e6
         self._gap_us = gap_s * 1e6
         self._retry_us = max(retry_s, LEAST_PAUSE_S) * 1e6
         self._phase_us = phase_s * 1e6
-        self._origin_us = origin_us
 
-    def first_us(self, now: int) -> float:
+    def first_us(self, now: int, origin_us: int) -> float:
         """See `Rhythm`."""
-        return (now if self._origin_us is None else self._origin_us) + self._phase_us
+        return origin_us + self._phase_us
 
     def next_us(self, cycle: Cycle) -> float:
         """See `Rhythm`."""

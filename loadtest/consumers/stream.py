@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from loadtest.consumers.client import EventsClient, SourceRefused
-from loadtest.consumers.rhythm import LEAST_PAUSE_S, sleep_until
+from loadtest.consumers.rhythm import LEAST_PAUSE_S, Origin, sleep_until
 from loadtest.consumers.sse import Message, StreamParser
 from loadtest.contract import MalformedEvent, now_us, parse_envelope, parse_json
 from loadtest.inbox import Arrival, Inbox
@@ -36,15 +36,13 @@ class Timing:
         connect_timeout_s: for a connection and the head of the answer.
         silence_s: the longest a stream may be silent, heartbeats included.
         reconnect: the back-off after the k-th failure in a row; its limits on attempts do not apply.
-        phase_s: when it first connects, after `origin_us`.
-        origin_us: on the monotonic clock; by default the client's start.
+        phase_s: when it first connects, after the origin.
     """
 
     connect_timeout_s: float = 10.0
     silence_s: float = 45.0
     reconnect: RetryPolicy = RECONNECT
     phase_s: float = 0.0
-    origin_us: int | None = None
 
 
 class StreamClient(EventsClient):
@@ -53,23 +51,30 @@ class StreamClient(EventsClient):
     Args:
         source, inbox, tls: see `EventsClient`.
         timing: when it connects and gives up.
+        origin: where its phase counts from; by default the start.
     """
 
     keeps_connections = False
 
     def __init__(
-        self, source: str, inbox: Inbox, timing: Timing | None = None, *, tls: ssl.SSLContext | None = None
+        self,
+        source: str,
+        inbox: Inbox,
+        timing: Timing | None = None,
+        origin: Origin | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(source, inbox, tls=tls)
         self._timing = timing or Timing()
+        self._origin = origin or Origin()
         self._failures = 0  # streams lost, or not come about, since one was last up: that one included
 
     async def run(self) -> None:
         """Connect, listen and connect again until cancelled."""
         timing = self._timing
         async with self.connected():
-            origin_us = now_us() if timing.origin_us is None else timing.origin_us
-            await sleep_until(origin_us + timing.phase_s * 1e6)
+            await sleep_until(await self._origin.known(now_us()) + timing.phase_s * 1e6)
             while True:
                 self._failures += 1
                 with self._failing_softly(), self._in_use():

@@ -189,7 +189,31 @@ _STREAM = {
     },
 }
 
+_ONE: dict[str, Any] = {
+    "operationId": "one",
+    "summary": "One event, by its id",
+    "parameters": [
+        parameter(
+            "path",
+            "id",
+            "As it was published; one with a slash cannot be asked for.",
+            {**NAME, "pattern": "^[!-.0-~]+$"},
+            required=True,
+            never_published="evt_autumn_0",
+        )
+    ],
+    "responses": {
+        "200": answer("The event, in the bytes that were published.", ref("Event")),
+        "404": refusal(
+            "There is none in memory.",
+            {"never_published": "there is no event of this id, or not any more"},
+        ),
+        "429": refusal("More requests than the rate limit allows.", headers=_LIMITED),
+    },
+}
+
 EVENTS: dict[str, Any] = {
     "/events": {"get": _PAGE, "head": _PAGE_HEAD, "post": _PUBLISH},
     "/events/stream": {"get": _STREAM},
+    "/events/{id}": {"get": _ONE},
 }

@@ -171,8 +171,13 @@ _OF_EVERY_SERVER = (
 )
 
 
-def status_schema(*, counts: tuple[str, ...], seconds: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The schema of ``/status``: who answers, counts, and times in seconds."""
+def status_schema(
+    *, counts: tuple[str, ...], seconds: tuple[str, ...] = (), beside: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The schema of ``/status``: who answers, counts, and times in seconds.
+
+    What a consumer counts that may run beside the server begins with a word of `beside`.
+    """
     properties: dict[str, Any] = {
         "role": {"type": "string"},
         "pid": {"type": "integer"},
@@ -185,7 +190,8 @@ def status_schema(*, counts: tuple[str, ...], seconds: tuple[str, ...] = ()) -> 
             "additionalProperties": COUNT,
         },
     }
-    return table(properties, *properties)
+    optional = {"patternProperties": {f"^({'|'.join(beside)})_": SECONDS}} if beside else {}
+    return table(properties, *properties, **optional)
 
 
 def common_paths(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from loadtest.openapi.parts import common_paths, status_schema
 
 _STATUS = status_schema(
     counts=(
-        *("published", "duplicates", "refused_publications", "polls", "empty_responses", "not_modified"),
+        *("published", "duplicates", "refused_publications", "polls", "fetches"),
+        *("empty_responses", "not_modified"),
         *("bad_requests", "rate_limited", "turned_away", "poll_response_bytes", "waiting_polls"),
         *("polls_hung_up", "streams", "streams_hung_up", "streams_opened", "streams_stalled"),
         *("stream_events", "stream_bytes", "feed_events", "feed_bytes"),

@@ -18,6 +18,7 @@ _STATUS = status_schema(
         *("groups", "storage_errors", "queue_max", "without_service_time"),
     ),
     seconds=("queue_integral_s", "busy_s"),
+    beside=("reconcile", "fetch"),
 )
 
 RECEIVER: dict[str, Any] = {

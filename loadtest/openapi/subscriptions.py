@@ -86,6 +86,12 @@ POLICY = table(
         "redelivery": or_null(ref("Redelivery")),
         "max_redirects": {"type": "integer", "minimum": 0, "maximum": 2},
         "retry_after_limit_s": _SPAN,
+        "notification_bytes": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "maximum": 1_000_000,
+            "description": "Send a notice of at least so many bytes; the event is at `/events/{id}`.",
+        },
     },
     description="How an endpoint is served; what it leaves out is the provider's default.",
 )

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-from loadtest.contract import now_us
+from loadtest.contract import notification, now_us
 from loadtest.provider.delivery import ACKNOWLEDGED, FAILED, PENDING, Deliveries, Delivery
 from loadtest.provider.feed import Published
 from loadtest.provider.policy import WebhookPolicy
@@ -240,6 +240,9 @@ class Endpoint:
         if delivery.first_attempt_us is None:
             delivery.first_attempt_us = now_us()
         published = delivery.published
+        if self.policy.notification_bytes is not None:
+            notice = notification(published.event, self.policy.notification_bytes)
+            published = published._replace(payload=notice)
         headers = self.signing.headers(published, int(time.time()), now_us())
         answer = await self._sender.post(
             self.url,

@@ -9,6 +9,9 @@ behind a cursor stay the same and in the same order; a reader follows ``cursor``
 bounded in bytes, and in how many events are searched for a type. With ``wait`` a request for which there is
 nothing new is held until there is, or the time is over. A strong ETag makes polls conditional (304).
 
+``GET /events/ID`` answers the event of that id, in the bytes that were published, or 404: what a webhook only
+told of is fetched so (`WebhookPolicy.notification_bytes`).
+
 ``GET /events/stream?after=CURSOR&type=T`` is the same as server-sent events; see `loadtest.provider.stream`.
 
 A cursor of another run of the provider is answered 410 with ``{"error": ..., "code": "cursor_gone"}``,
@@ -88,7 +91,7 @@ class EventsApi:
         self._announcement: asyncio.TimerHandle | None = None
         self._counts = dict.fromkeys(
             (
-                "duplicates", "refused_publications", "polls", "empty_responses", "not_modified",
+                "duplicates", "refused_publications", "polls", "fetches", "empty_responses", "not_modified",
                 "bad_requests", "rate_limited", "turned_away", "poll_response_bytes",
             ),
             0,
@@ -97,10 +100,11 @@ class EventsApi:
     @property
     def routes(self) -> dict[str, dict[str, Handler]]:
         """Handlers by path and method."""
-        page, stream = self._refusing(self._page), self._refusing(self._stream)
+        page, stream, one = map(self._refusing, (self._page, self._stream, self._one))
         return {
             "/events": {"GET": page, "HEAD": page, "POST": self._publish},
             "/events/stream": {"GET": stream},
+            "/events/{id}": {"GET": one},
         }
 
     def status(self) -> dict[str, int]:
@@ -230,6 +234,14 @@ class EventsApi:
             return
         self._counts["poll_response_bytes"] += len(page.body) if scope["method"] == "GET" else 0
         await reply_bytes(send, 200, page.body, _JSON, *extra)
+
+    async def _one(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._counts["fetches"] += 1
+        extra = self._within_quota(client_of(scope, dict(scope["headers"])))
+        found = self._feed.find(scope["path_params"]["id"])
+        if found is None:
+            raise Refused(404, "there is no event of this id, or not any more", *extra)
+        await reply_bytes(send, 200, found.payload, _JSON, *extra)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])

@@ -131,7 +131,7 @@ class Feed:
         self._forgotten_bytes = 0
         self._oldest = 0
         self._shown = 0
-        self._ids: set[str] = set()
+        self._positions: dict[str, int] = {}  # by id, those of forgotten events too for a while
         self._remembered: deque[str] = deque()
         # Another run has other events at the same positions: its cursors and ETags must differ.
         self._instance = os.urandom(6).hex()
@@ -164,7 +164,7 @@ class Feed:
         """
         fresh: dict[str, tuple[Envelope, bytes]] = {}
         for event, payload in batch:
-            if event.id not in self._ids:
+            if event.id not in self._positions:
                 fresh.setdefault(event.id, (event, payload))
         self._make_room(len(fresh), sum(len(payload) for _, payload in fresh.values()))
         instant_us = self._clock()
@@ -173,13 +173,18 @@ class Feed:
         for event, payload in fresh.values():
             entry = Published(event._replace(type=sys.intern(event.type)), payload, instant_us)
             end += len(payload) + 1
+            self._positions[event.id] = len(self)
             self._held.append(entry)
             self._ends.append(end)
-            self._ids.add(event.id)
             self._remembered.append(event.id)
             published.append(entry)
         self._forget()
         return published
+
+    def find(self, event_id: str) -> Published | None:
+        """The event of this id, while it is in memory, whether or not the feed shows it (yet, or still)."""
+        position = self._positions.get(event_id, -1)
+        return self._at(position) if position >= self._first else None
 
     def next_shown_us(self) -> int | None:
         """When the feed will show what it does not show yet; None when it shows everything."""
@@ -343,7 +348,7 @@ class Feed:
             del self._ends[:leaving]
             self._first += leaving
         while len(self._remembered) > max(DEDUPLICATION_WINDOW, self.held):
-            self._ids.discard(self._remembered.popleft())
+            self._positions.pop(self._remembered.popleft(), None)
 
     def _size(self, limit: str | None) -> int:
         most = self._page_limit

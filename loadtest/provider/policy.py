@@ -18,6 +18,7 @@ from loadtest.retry import (
 from sim.errors import InputError
 
 DEFAULT_RETRY = RetryPolicy("exponential", max_attempts=6, jitter="full")
+MAX_NOTIFICATION_BYTES = 1_000_000
 MAX_REDIRECTS = 2  # as many as Slack follows (Slack, "Events API": HTTP redirects)
 
 
@@ -77,6 +78,8 @@ class WebhookPolicy:
         redelivery: how often somebody looks at the dead letters; None: nobody but the owner.
         max_redirects: redirects followed, 0 to 2.
         retry_after_limit_s: the longest that a Retry-After can put an attempt off.
+        notification_bytes: send, in place of the event, a notice of it of at least so many bytes, and let the
+            receiver fetch the event by its id; None: send the event.
 
     Raises:
         InputError: an impossible value.
@@ -89,11 +92,17 @@ class WebhookPolicy:
     redelivery: Redelivery | None = None
     max_redirects: int = 0
     retry_after_limit_s: float = 86400.0
+    notification_bytes: int | None = None
 
     def __post_init__(self) -> None:
         require_number("webhook.timeout_s", self.timeout_s, above=0)
         require_count("webhook.max_in_flight", self.max_in_flight)
         require_number("webhook.retry_after_limit_s", self.retry_after_limit_s, 0)
+        size = self.notification_bytes
+        if size is not None and (type(size) is not int or not 0 <= size <= MAX_NOTIFICATION_BYTES):
+            raise InputError(
+                f"webhook.notification_bytes must be 0 to {MAX_NOTIFICATION_BYTES}, got {size!r:.80}"
+            )
         if type(self.max_redirects) is not int or not 0 <= self.max_redirects <= MAX_REDIRECTS:
             raise InputError(
                 f"webhook.max_redirects must be 0 to {MAX_REDIRECTS}, got {self.max_redirects!r:.80}"

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loadtest.asgi import (
@@ -35,6 +35,7 @@ from loadtest.asgi import (
     reply_no_content,
     target_of,
 )
+from loadtest.background import Background, Consumer
 from loadtest.contract import MalformedEvent, now_us
 from loadtest.inbox import Arrival, Inbox, InboxFull, InboxUnavailable
 from loadtest.openapi import RECEIVER, published
@@ -61,14 +62,25 @@ class ReceiverApp(Application):
         sources: whose webhooks are taken, each at its own path.
         max_body_bytes: larger bodies are refused while they stream in.
         drain_s: how long stored events may be served after the last request.
+        beside: consumers that run as long as the receiver and end in the same inbox, by the word that their
+            counts begin with in /status.
     """
 
     role = "receiver"
 
     def __init__(
-        self, inbox: Inbox, sources: Sequence[Source], max_body_bytes: int = 1_000_000, drain_s: float = 30.0
+        self,
+        inbox: Inbox,
+        sources: Sequence[Source],
+        max_body_bytes: int = 1_000_000,
+        drain_s: float = 30.0,
+        beside: Mapping[str, Consumer] | None = None,
     ) -> None:
         super().__init__()
+        self._beside = dict(beside or {})
+        self._tasks = [
+            Background(consumer, f"{name} task", self.fail) for name, consumer in self._beside.items()
+        ]
         self._inbox = inbox
         self._max_body_bytes = max_body_bytes
         self._drain_s = drain_s
@@ -83,9 +95,13 @@ class ReceiverApp(Application):
     async def start(self) -> None:
         """Open for business: whatever an earlier process stored and did not finish is served first."""
         await self._inbox.start()
+        for task in self._tasks:
+            task.start()
 
     async def stop(self) -> None:
         """Serve what is stored, for at most `drain_s`."""
+        for task in self._tasks:
+            await task.stop()
         left = await self._inbox.drain(self._drain_s)
         if left:
             log.warning("%d stored events are not processed yet; the next start takes them up", left)
@@ -104,7 +120,12 @@ class ReceiverApp(Application):
             "hung_up": self.hung_up,
             "rejected": sum(self.refused.values()),
         }
-        return requests | rejected | self._inbox.status()
+        others = {
+            f"{name}_{count}": value
+            for name, consumer in self._beside.items()
+            for count, value in consumer.status().items()
+        }
+        return requests | rejected | others | self._inbox.status()
 
     def _taking(self, source: Source) -> Handler:
         name, scheme, events_of, answer_to = source.name, source.scheme, source.events, source.answer

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from sim.scenario import Scenario
 
 LEAD_IN_S = 1.5
-"""Quiet seconds before the first event: consumers start within them, and idle cost is read in them."""
+"""Quiet seconds before the first event, in which the servers' idle cost is read."""
 
 PUBLISH_TIMEOUT_S = 10.0
 """For one publication; the scenario's own timeouts are those of its senders and pollers."""
@@ -163,8 +163,8 @@ def _race_arm(
             *api_flags(scenario, offsets.size, context.folder / "api.json"),
         )
         servers["provider"] = provider
-        for child in servers.values():
-            context.monitor.watch(child.role, child.pid)
+        servers |= arm.approach(course, servers)
+        context.watch(servers)
         bystanders = {}
         for name, pid in arm.bystanders(course).items():
             context.monitor.watch(name, pid)
@@ -182,9 +182,9 @@ def _race_arm(
     with context.progress.stage(f"{label}: starting Locust"):
         generation = Generation(context.crew, context.monitor, plan, provider.url)
         origin_us = generation.origin_us()
+        _tell(course.origin_file, origin_us)
         begun = arm.begin(course, servers, origin_us)
-        for child in begun.values():
-            context.monitor.watch(child.role, child.pid)
+        context.watch(begun)
         servers |= begun
     others = [
         f"the {child.role} was ready only {(child.ready_us - origin_us) / 1e3:.0f} ms after the run's origin"
@@ -253,6 +253,13 @@ def _race_arm(
         run=number,
         others=others,
     )
+
+
+def _tell(file: Path, origin_us: int) -> None:
+    """Write the origin for those who wait for it, whole at once."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(str(origin_us), encoding="utf-8")
+    part.replace(file)
 
 
 def _sleep_until(instant_us: int) -> None:

@@ -59,6 +59,11 @@ class Session:
     run_id: str
     afterwards: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
+    def watch(self, servers: Mapping[str, Child]) -> None:
+        """Let the monitor read these from now on."""
+        for child in servers.values():
+            self.monitor.watch(child.role, child.pid)
+
 
 @dataclass(frozen=True)
 class Settings:

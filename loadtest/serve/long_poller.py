@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from loadtest.serve.options import open_inbox, seconds
-from loadtest.serve.source import consumer_options, page_options, source_of
+from loadtest.serve.source import consumer_options, origin_of, page_options, source_of
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
@@ -29,6 +29,7 @@ def _build(options: argparse.Namespace) -> Application:
     from loadtest.consumers import ConsumerApp, Holding, PageReader, Poller  # noqa: PLC0415
 
     source, tls = source_of(options.source, "--source", options.tls_ca)
+    origin = origin_of(options.origin_us, options.origin_file)
     inbox = open_inbox(options)
     pages = PageReader(
         source,
@@ -38,5 +39,5 @@ def _build(options: argparse.Namespace) -> Application:
         hold_s=options.hold_s,
         tls=tls,
     )
-    rhythm = Holding(options.hold_s, options.gap_s, options.retry_s, options.phase_s, options.origin_us)
-    return ConsumerApp("long-poller", Poller(pages, rhythm), inbox, options.drain_s)
+    rhythm = Holding(options.hold_s, options.gap_s, options.retry_s, options.phase_s)
+    return ConsumerApp("long-poller", Poller(pages, rhythm, origin), inbox, options.drain_s)

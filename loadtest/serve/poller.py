@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from loadtest.serve.options import open_inbox, seconds
-from loadtest.serve.source import consumer_options, page_options, source_of
+from loadtest.serve.source import consumer_options, origin_of, page_options, source_of
 from sim.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def _build(options: argparse.Namespace) -> Application:
 
     source, tls = source_of(options.source, "--source", options.tls_ca)
     rule = _rule(options)
-    when = (options.interval_s, options.phase_s, options.origin_us)
+    when = (options.interval_s, options.phase_s)
+    origin = origin_of(options.origin_us, options.origin_file)
     inbox = open_inbox(options)
     pages = PageReader(
         source,
@@ -63,7 +64,7 @@ def _build(options: argparse.Namespace) -> Application:
         conditional=options.conditional,
         tls=tls,
     )
-    poller = Poller(pages, FixedRate(*when) if rule is None else Adaptive(rule, *when))
+    poller = Poller(pages, FixedRate(*when) if rule is None else Adaptive(rule, *when), origin)
     return ConsumerApp("poller", poller, inbox, options.drain_s)
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadtest.serve.options import inbox_options, integer, open_inbox, server_options
+from loadtest.serve.reconcile import reconcile_options, reconciler
 from loadtest.serve.secrets import secrets_of_sources
+from loadtest.serve.source import tls_option
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
@@ -36,6 +38,8 @@ def add(roles: argparse._SubParsersAction[Any]) -> None:
     role.add_argument(
         "--websub-topic", action="append", default=[], metavar="URL", help="what we subscribe to"
     )
+    reconcile_options(role)
+    tls_option(role)
 
 
 def _build(options: argparse.Namespace) -> Application:
@@ -49,4 +53,8 @@ def _build(options: argparse.Namespace) -> Application:
     )
     sources = open_sources(secrets_of_sources(options.secret_file, tuple(SOURCES)), settings)
     log.info("open: %s", ", ".join(source.path for source in sources))
-    return ReceiverApp(open_inbox(options), sources, options.max_body_bytes, options.drain_s)
+    inbox = open_inbox(options)
+    beside = {}
+    if (poller := reconciler(options, inbox)) is not None:
+        beside["reconcile"] = poller
+    return ReceiverApp(inbox, sources, options.max_body_bytes, options.drain_s, beside)

@@ -10,7 +10,7 @@ from loadtest.serve.options import inbox_options, integer, seconds, server_optio
 from sim.errors import InputError
 
 if TYPE_CHECKING:
-    pass
+    from loadtest.consumers import Origin
 
 
 def consumer_options(role: argparse.ArgumentParser, build: Any) -> None:
@@ -19,11 +19,35 @@ def consumer_options(role: argparse.ArgumentParser, build: Any) -> None:
     inbox_options(role)
     role.add_argument("--source", required=True, metavar="URL", help="the provider's base URL")
     role.add_argument("--phase-s", type=seconds(), default=0.0, help="when it first asks, after the origin")
-    role.add_argument(
-        "--origin-us", type=integer(0), help="the monotonic µs times count from (default: the start)"
-    )
+    origin_options(role)
     tls_option(role)
     role.set_defaults(queue_limit=1)  # what was asked for is never refused
+
+
+def origin_options(role: argparse.ArgumentParser | argparse._ArgumentGroup, prefix: str = "--") -> None:
+    """Where a consumer's times count from: `origin_of` their values."""
+    role.add_argument(
+        f"{prefix}origin-us", type=integer(0), metavar="N", help="times count from this monotonic µs"
+    )
+    role.add_argument(
+        f"{prefix}origin-file",
+        type=Path,
+        metavar="FILE",
+        help="wait for this file, which says the same (default: from the start)",
+    )
+
+
+def origin_of(at_us: int | None, file: Path | None) -> Origin:
+    """Where times count from.
+
+    Raises:
+        InputError: it is said twice.
+    """
+    from loadtest.consumers import Origin  # noqa: PLC0415
+
+    if at_us is not None and file is not None:
+        raise InputError(f"the origin is {at_us} or what {file} says: give one of them")
+    return Origin(at_us, file)
 
 
 def page_options(role: argparse.ArgumentParser, timeout_s: float) -> None:

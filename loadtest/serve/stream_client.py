@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from loadtest.serve.options import open_inbox, seconds
-from loadtest.serve.source import consumer_options, source_of
+from loadtest.serve.source import consumer_options, origin_of, source_of
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
@@ -54,8 +54,8 @@ def _build(options: argparse.Namespace) -> Application:
         max_attempts=1,  # it has none: a client never gives up
         jitter=options.jitter,
     )
-    timing = Timing(
-        options.connect_timeout_s, options.silence_s, reconnect, options.phase_s, options.origin_us
-    )
+    timing = Timing(options.connect_timeout_s, options.silence_s, reconnect, options.phase_s)
+    origin = origin_of(options.origin_us, options.origin_file)
     inbox = open_inbox(options)
-    return ConsumerApp("stream-client", StreamClient(source, inbox, timing, tls=tls), inbox, options.drain_s)
+    client = StreamClient(source, inbox, timing, origin, tls=tls)
+    return ConsumerApp("stream-client", client, inbox, options.drain_s)

@@ -242,7 +242,7 @@ def test_ids_are_remembered_beyond_the_retention_and_not_for_ever() -> None:
     assert put(feed, 0) == 0
     assert put(feed, DEDUPLICATION_WINDOW) == 1
     assert put(feed, 0) == 1
-    assert len(feed._ids) == DEDUPLICATION_WINDOW
+    assert len(feed._positions) == DEDUPLICATION_WINDOW
     assert feed.held < 200
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.consumers import FixedRate, PageReader, Poller
+from loadtest.consumers import FixedRate, Origin, PageReader, Poller
 from loadtest.consumers.page import parse_page
 from loadtest.consumers.rhythm import next_tick
 from loadtest.contract import MalformedEvent, now_us
@@ -95,10 +95,9 @@ def poll(
         inbox = Inbox(open_storage(f"sqlite:///{path}"))
         await inbox.start()
         async with source:
-            when = {
-                name: options.pop(name) for name in ("interval_s", "phase_s", "origin_us") & options.keys()
-            }
-            poller = Poller(PageReader(source.url, inbox, **options), FixedRate(**when))
+            origin = Origin(options.pop("origin_us", None))
+            when = {name: options.pop(name) for name in {"interval_s", "phase_s"} & set(options)}
+            poller = Poller(PageReader(source.url, inbox, **options), FixedRate(**when), origin)
             task = asyncio.get_running_loop().create_task(poller.run())
             await asyncio.sleep(for_s)
             assert not task.done(), task

@@ -29,6 +29,9 @@ ProviderRows = Sequence[Mapping[str, str]]
 Statuses = Mapping[str, Mapping[str, Any]]
 """What servers say of themselves, by the side they stand on: "provider" or "receiver"."""
 
+MOST_IN_PAGE = 1000
+"""The provider's own limit."""
+
 MARGIN_S = 5.0
 """How much longer than by the scenario's times a delivery may take on a busy machine."""
 
@@ -60,6 +63,11 @@ class Course:
     def inbox_flags(self) -> list[str]:
         """The flags of a process that ends in the inbox."""
         return [*("--inbox", f"sqlite:///{self.inbox}", "--drain-s", f"{self.drain_s:.3f}"), *self.service]
+
+    @property
+    def origin_file(self) -> Path:
+        """Where consumers that run before the origin is known will find it."""
+        return self.session.folder / "origin"
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,15 @@ class Arm:
         """Start the servers that must be there before the provider; by side."""
         return {}
 
+    def approach(self, course: Course, servers: Mapping[str, Child]) -> dict[str, Child]:
+        """Start what has to know the provider, before the load generator; returns it by side.
+
+        What counts its time from the origin waits for `Course.origin_file`.
+        """
+        return {}
+
     def begin(self, course: Course, servers: Mapping[str, Child], origin_us: int) -> dict[str, Child]:
-        """Subscribe, or start what counts its time from the origin; returns the servers started, by side."""
+        """Subscribe, or start what else counts its time from the origin; returns the servers started."""
         return {}
 
     def bystanders(self, course: Course) -> dict[str, int]:

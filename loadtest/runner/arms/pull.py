@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from loadtest.runner.arms.arm import MARGIN_S, Arm, Course, ProviderRows, Rows, Statuses, copied, no_tries
+from loadtest.runner.arms.arm import (
+    MARGIN_S,
+    MOST_IN_PAGE,
+    Arm,
+    Course,
+    ProviderRows,
+    Rows,
+    Statuses,
+    copied,
+    no_tries,
+)
 from loadtest.runner.outcome import inbox_counters
 from loadtest.runner.processes import Child
 from loadtest.schedule import IntArray
@@ -15,25 +25,22 @@ from sim.records import Counters
 if TYPE_CHECKING:
     from sim.scenario import Scenario
 
-MOST_IN_PAGE = 1000
-"""The provider's own limit."""
-
 
 @dataclass(frozen=True)
 class PullArm(Arm):
-    """A consumer process fetches events from the provider and begins at the origin."""
+    """A consumer process fetches events from the provider, from the origin on."""
 
     def consumer(self, course: Course) -> tuple[str, list[str]]:
         """The consumer's role, and the flags that make it the scenario's."""
         raise NotImplementedError
 
-    def begin(self, course: Course, servers: Mapping[str, Child], origin_us: int) -> dict[str, Child]:
+    def approach(self, course: Course, servers: Mapping[str, Child]) -> dict[str, Child]:
         """See `Arm`."""
         role, flags = self.consumer(course)
         consumer = course.session.crew.server(
             role,
             *("--source", servers["provider"].url, *course.inbox_flags),
-            *("--origin-us", str(origin_us), *flags),
+            *("--origin-file", str(course.origin_file), *flags),
         )
         return {"receiver": consumer}
 

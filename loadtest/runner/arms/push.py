@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from loadtest.runner.arms.arm import Arm, Course, ProviderRows, Rows, Statuses, copied, no_tries
+from loadtest.runner.arms.arm import (
+    MARGIN_S,
+    MOST_IN_PAGE,
+    Arm,
+    Course,
+    ProviderRows,
+    Rows,
+    Statuses,
+    copied,
+    no_tries,
+)
 from loadtest.runner.outcome import inbox_counters
 from loadtest.runner.processes import Child
 from loadtest.runner.session import body_limit, sole_subscription, subscribe
 from loadtest.schedule import IntArray
-from sim.records import Counters
+from sim.records import MISSING_US, Counters
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
@@ -36,13 +46,11 @@ class PushArm(Arm):
 
     def open(self, course: Course) -> dict[str, Child]:
         """See `Arm`."""
-        flags = ("--queue-limit", str(course.scenario.receiver.queue_limit), *body_limit(course.scenario))
-        return {"receiver": course.session.crew.server("receiver", *course.inbox_flags, *flags)}
+        return {"receiver": receiver(course)}
 
     def begin(self, course: Course, servers: Mapping[str, Child], origin_us: int) -> dict[str, Child]:
         """See `Arm`."""
-        url = f"{servers['receiver'].url}/webhooks/standard"
-        subscribe(servers["provider"], url, course.scenario, origin_us)
+        subscribe(servers["provider"], webhook_url(servers["receiver"]), course.scenario, origin_us)
         return {}
 
     def counters(self, servers: Statuses) -> Counters:
@@ -66,3 +74,85 @@ class PushArm(Arm):
             index = int(entry["index"])
             first[index], attempts[index] = int(entry["first_attempt_us"]), int(entry["attempts"])
         return first, attempts
+
+
+@dataclass(frozen=True)
+class ReconciledArm(PushArm):
+    """The same, and the receiver polls now and then for what webhooks failed to bring."""
+
+    def unlike_the_model(self, scenario: Scenario) -> list[str]:
+        """See `Arm`."""
+        told = super().unlike_the_model(scenario)
+        told.append("once all is visible nobody waits for the polls that would carry it again (attempts)")
+        return told
+
+    def drain_s(self, scenario: Scenario) -> float:
+        """See `Arm`: until the next poll, of which nobody waits for more than there is left to bring."""
+        return scenario.reconciliation.interval_s + MARGIN_S
+
+    def open(self, course: Course) -> dict[str, Child]:
+        """See `Arm`: the receiver has to know the provider."""
+        return {}
+
+    def approach(self, course: Course, servers: Mapping[str, Child]) -> dict[str, Child]:
+        """See `Arm`."""
+        from sim.policies import compile_schedule, first_wake  # noqa: PLC0415 - compiled code
+
+        spec = course.scenario.reconciliation
+        phase_s = float(first_wake(compile_schedule(spec.polling), course.seed, 0))
+        reconciling = receiver(
+            course,
+            *("--reconcile-from", servers["provider"].url),
+            *("--reconcile-origin-file", str(course.origin_file)),
+            *("--reconcile-interval-s", repr(spec.interval_s), "--reconcile-phase-s", repr(phase_s)),
+            *("--reconcile-page-size", str(min(spec.page_size, MOST_IN_PAGE))),
+            *("--reconcile-timeout-s", repr(spec.timeout_s)),
+        )
+        return {"receiver": reconciling}
+
+    def given_up(self, servers: Statuses) -> int:
+        """See `Arm`: nothing, before the polls have been through the whole feed."""
+        counts = servers["receiver"]
+        seen = counts["reconcile_events"] + counts["reconcile_missed_events"]
+        return int(servers["provider"]["failed"]) if seen >= servers["provider"]["published"] else 0
+
+    def counters(self, servers: Statuses) -> Counters:
+        """See `Arm`: webhooks and polls together."""
+        return with_requests_of(super().counters(servers), "reconcile", servers["receiver"])
+
+    def tries(
+        self, size: int, rows: Rows, provider_rows: ProviderRows, statuses: Statuses
+    ) -> tuple[IntArray, IntArray]:
+        """See `Arm`: an answer that carried an event is a try at it, as a webhook is.
+
+        The polls read the feed in the order of publication, so they carried its first events.
+        """
+        first, attempts = super().tries(size, rows, provider_rows, statuses)
+        carried = statuses.get("receiver", {}).get("reconcile_events", 0)
+        in_order = sorted(provider_rows, key=lambda entry: int(entry["published_us"]))
+        attempts[[int(entry["index"]) for entry in in_order[:carried]]] += 1
+        for row in rows:
+            if row.via == "poll" and 0 <= row.event_index < size and first[row.event_index] == MISSING_US:
+                first[row.event_index] = row.received_us
+        return first, attempts
+
+
+def receiver(course: Course, *flags: str) -> Child:
+    """A receiver with the scenario's limits."""
+    limits = ("--queue-limit", str(course.scenario.receiver.queue_limit), *body_limit(course.scenario))
+    return course.session.crew.server("receiver", *course.inbox_flags, *limits, *flags)
+
+
+def webhook_url(taking: Child) -> str:
+    """Where a receiver takes our provider's webhooks."""
+    return f"{taking.url}/webhooks/standard"
+
+
+def with_requests_of(counters: Counters, prefix: str, receiver: Mapping[str, Any]) -> Counters:
+    """Webhooks' counters, and those of the requests that a receiver sent itself, counted under a prefix."""
+    for name in ("requests", "timeouts", "errors", "rejected", "request_bytes", "response_bytes"):
+        setattr(counters, name, getattr(counters, name) + receiver[f"{prefix}_{name}"])
+    counters.connections_opened += receiver[f"{prefix}_connections_opened"]
+    copied_from = {name: receiver.get(f"{prefix}_{name}") for name in ("empty_responses", "not_modified")}
+    copied(counters, copied_from, copied_from)
+    return counters

@@ -46,19 +46,24 @@ class Wire:
 
 
 def _counted(fd: int, peer_ports: Collection[int]) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    # The descriptor is only looked at. A copy would have to be closed, and to close a copy of what by now may
+    # be a database would drop the process's locks on it (fcntl(2)).
     try:
-        copy = socket.socket(fileno=os.dup(fd))
-    except OSError:
-        return None  # no socket, or it was closed meanwhile
-    with copy:
-        try:
-            if copy.family not in _FAMILIES or copy.type != socket.SOCK_STREAM:
-                return None
-            local, peer = copy.getsockname()[1], copy.getpeername()[1]
-            if peer not in peer_ports:
-                return None
-            info = copy.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_AT + _BYTES.size)
-            sent, received = _BYTES.unpack_from(info, _BYTES_AT)
-        except (OSError, struct.error):
+        if not os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):  # noqa: PTH115 - as above
             return None
-    return (local, peer), (sent, received)
+        looked_at = socket.socket(fileno=fd)
+    except OSError:
+        return None  # it was closed meanwhile
+    try:
+        if looked_at.family not in _FAMILIES or looked_at.type != socket.SOCK_STREAM:
+            return None
+        local, peer = looked_at.getsockname()[1], looked_at.getpeername()[1]
+        if peer not in peer_ports:
+            return None
+        info = looked_at.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_AT + _BYTES.size)
+        sent, received = _BYTES.unpack_from(info, _BYTES_AT)
+    except (OSError, struct.error):
+        return None
+    finally:
+        looked_at.detach()
+    return (local, peer), (max(0, sent - 1), received)  # the first to be acknowledged is our SYN

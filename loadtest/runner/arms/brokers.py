@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
@@ -26,6 +28,8 @@ from sim.records import Counters
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
+
+T = TypeVar("T")
 
 log = logging.getLogger("hookbench.brokers")
 
@@ -58,7 +62,7 @@ class BrokerArm(Arm):
         """
         broker = self._broker("hookbench", scenario)
         try:
-            asyncio.run(broker.describe())
+            _run(broker.describe())
         except BrokerUnavailable as error:
             return f"arm {self.name}: {error}; {broker.address.how_to_start}"
         return None
@@ -102,7 +106,7 @@ class BrokerArm(Arm):
         """See `Arm`: which broker it was."""
         broker = self._broker(_name(course), course.scenario)
         try:
-            return {"broker": {"url": broker.address.shown, **asyncio.run(broker.describe())}}
+            return {"broker": {"url": broker.address.shown, **_run(broker.describe())}}
         except BrokerUnavailable as error:
             return {"broker": {"url": broker.address.shown, "unavailable": str(error)}}
 
@@ -203,11 +207,17 @@ def _table_path(course: Course) -> Path:
     return course.session.folder / "broker.json"
 
 
+def _run(story: Coroutine[Any, Any, T]) -> T:
+    """Run it on a loop in a thread of its own, as whoever calls a race may be on one (a notebook is)."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, story).result()
+
+
 def _delete(broker: Broker) -> None:
     """Leave nothing behind; what cannot be deleted is said, for it is somebody else's server."""
     with deferred_interrupts():
         try:
-            asyncio.run(broker.delete())
+            _run(broker.delete())
         except BrokerUnavailable as error:
             log.warning("%s was left at the broker: %s", broker.name, error)
 

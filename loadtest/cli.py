@@ -110,7 +110,8 @@ def race_command(
             "-a",
             "--arm",
             metavar="ARM",
-            help="a mechanism of `hookbench simulate`, or all; may be repeated (default: webhook, polling)",
+            help="a mechanism of `hookbench simulate`, or all; over a broker rabbitmq, redis_streams, kafka; "
+            "may be repeated (default: webhook, polling)",
         ),
     ] = None,
     runs: Annotated[

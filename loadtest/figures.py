@@ -28,10 +28,10 @@ COLOURS = defaultdict(
 )
 """Of arms: what is pushed, and all else."""
 
-ROLE_COLOURS = defaultdict(lambda: "#009E73", provider="#CC79A7", generator="#777777")
+ROLE_COLOURS = defaultdict(lambda: "#009E73", provider="#CC79A7", generator="#777777", broker="#E69F00")
 """Of processes: the subscriber's has many names."""
 
-STYLES = defaultdict(lambda: "-", polling="--", provider="--", generator=":")
+STYLES = defaultdict(lambda: "-", polling="--", provider="--", generator=":", broker="-.")
 
 _Floats = npt.NDArray[np.float64]
 

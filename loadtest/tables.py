@@ -30,6 +30,7 @@ METRICS = (
     "timeout_ratio",
     "provider_cpu_s_per_1k",
     "receiver_cpu_s_per_1k",
+    "broker_cpu_s_per_1k",
     "provider_rss_mb",
     "receiver_rss_mb",
     "lag_p99_s",

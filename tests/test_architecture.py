@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SERVERS = ("loadtest.receiver", "loadtest.provider", "loadtest.consumers", "loadtest.inbox", "loadtest.serve")
+SERVERS = (
+    *("loadtest.receiver", "loadtest.provider", "loadtest.consumers", "loadtest.brokers", "loadtest.inbox"),
+    "loadtest.serve",
+)
 
 
 def modules() -> dict[str, set[str]]:

@@ -23,6 +23,9 @@ LATENCY_NAMES = ("mean", "p50", "p95", "p99", "max")
 SERVER_ROLES = ("provider", "receiver")
 """The two sides; in the polling arm the poller stands on the receiver's side and bears its name."""
 
+BYSTANDERS = ("broker",)
+"""Servers of others whose cost belongs to an arm."""
+
 KNOWN_METRICS = (
     *(f"latency_{name}_s" for name in LATENCY_NAMES),
     *(f"uncorrected_latency_{name}_s" for name in LATENCY_NAMES),
@@ -37,7 +40,7 @@ KNOWN_METRICS = (
     *("connections_mean", "connections_peak", "cost_per_million_events"),
     *(
         f"{role}_{name}"
-        for role in SERVER_ROLES
+        for role in (*SERVER_ROLES, *BYSTANDERS)
         for name in ("cpu_s_per_1k", "cpu_share", "rss_mb", "run_wait_s_per_1k", "switches_per_1k")
     ),
     "generator_cpu_share",

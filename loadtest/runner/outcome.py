@@ -146,6 +146,7 @@ def finish(
     servers: Mapping[str, tuple[Child, int]],
     settings: Settings,
     notes: Mapping[str, Any],
+    bystanders: Mapping[str, int] | None = None,
     run: int = 0,
     others: Sequence[str] = (),
     loops: Mapping[str, str] | None = None,
@@ -156,6 +157,7 @@ def finish(
         context: the session, whose monitor watched the servers.
         measured: what was measured.
         servers: by role: the process, and when it became ready (µs), where its idle baseline begins.
+        bystanders: processes that the monitor watched too, by name, and since when (µs).
         settings: states the limit of the generator's lag.
         notes: further facts for run.json.
         run: the repetition's number.
@@ -172,6 +174,9 @@ def finish(
         )
         for role, (child, ready_us) in servers.items()
     }
+    for name, since_us in (bystanders or {}).items():
+        idle = idle_span(since_us, measured.origin_us)
+        usages[name] = monitor.usage(name, measured.origin_us, measured.end_us, idle)
     # The generator's share counts from the first to the last answer, without its start and its end.
     last_us = max(int(samples.done_us.max()), measured.origin_us + 1)
     generator = monitor.usage(ROLE, measured.origin_us, last_us)

@@ -165,6 +165,10 @@ def _race_arm(
         servers["provider"] = provider
         servers |= arm.approach(course, servers)
         context.watch(servers)
+        bystanders = {}
+        for name, pid in arm.bystanders(course).items():
+            context.monitor.watch(name, pid)
+            bystanders[name] = now_us()
     plan = Plan(
         run_id=context.run_id,
         arm="publisher",
@@ -235,6 +239,7 @@ def _race_arm(
             end_us,
         ),
         servers={side: (child, child.ready_us) for side, child in servers.items()},
+        bystanders=bystanders,
         settings=settings,
         notes={
             "mechanism": arm.mechanism,
@@ -243,6 +248,7 @@ def _race_arm(
             "run_id": plan.run_id,
             "seed": settings.seed,
             "unlike_the_model": arm.unlike_the_model(scenario),
+            **arm.facts(course),
         },
         run=number,
         others=others,

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -47,13 +47,17 @@ Disturbance = Callable[[Mapping[str, int], int], None]
 
 @dataclass(frozen=True)
 class Session:
-    """One arm run in progress."""
+    """One arm run in progress.
+
+    `afterwards` is unwound once every process of the run has ended.
+    """
 
     folder: Path
     crew: Crew
     monitor: Monitor
     progress: Progress
     run_id: str
+    afterwards: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def watch(self, servers: Mapping[str, Child]) -> None:
         """Let the monitor read these from now on."""
@@ -78,10 +82,11 @@ def session(progress: Progress, environment: Mapping[str, str] | None = None) ->
     """A fresh folder, crew and monitor; leaving the block stops every process and removes the folder."""
     with (
         tempfile.TemporaryDirectory(prefix="hookbench-") as name,
+        contextlib.ExitStack() as afterwards,
         Crew(Path(name), environment or {}, CpuPlan.for_this_machine()) as crew,
         Monitor() as monitor,
     ):
-        yield Session(Path(name), crew, monitor, progress, secrets.token_hex(4))
+        yield Session(Path(name), crew, monitor, progress, secrets.token_hex(4), afterwards)
 
 
 def own_secret() -> dict[str, str]:

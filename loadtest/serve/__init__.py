@@ -1,6 +1,7 @@
 """``python -m loadtest.serve ROLE``: the reference servers as processes.
 
-Receiver and provider; and poller, long-poller and stream-client, the other ways from one to the other.
+Receiver and provider; and poller, long-poller, stream-client and (over a broker) consumer, the other ways
+from one to the other.
 
 Once it answers, a server prints one JSON line on standard output,
 ``{"ready": true, "role": ..., "port": ..., "pid": ..., "loop": ..., "scheme": ...}``; everything else goes to
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loadtest import logs
-from loadtest.serve import long_poller, poller, provider, receiver, stream_client
+from loadtest.serve import consumer, long_poller, poller, provider, receiver, stream_client
 from loadtest.serve.edge import certificate_of, edge_options, limits_of
 from sim.errors import HookbenchError
 
@@ -77,7 +78,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="hookbench serve", description="Run one reference server on this machine.")
     roles = parser.add_subparsers(dest="role", required=True, metavar="ROLE")
-    for role in (receiver, provider, poller, long_poller, stream_client):
+    for role in (receiver, provider, poller, long_poller, stream_client, consumer):
         role.add(roles)
     for parser_of_role in roles.choices.values():
         edge_options(parser_of_role)

@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadtest.serve.consumer import broker_of, broker_options
 from loadtest.serve.options import integer, read_json, seconds, server_options
 from loadtest.serve.secrets import secrets_of_sources
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
+    from loadtest.brokers.publisher import BrokerPublisher
     from loadtest.provider import WebhookPolicy
     from loadtest.provider.api_policy import ApiLimits, ApiPolicy
+    from loadtest.provider.ledger import Ledger
 
 
 def add(roles: argparse._SubParsersAction[Any]) -> None:
@@ -26,6 +29,7 @@ def add(roles: argparse._SubParsersAction[Any]) -> None:
     )
     role.add_argument("--secret-file", type=Path)
     _events_options(role)
+    broker_options(role, "--publish", required=False, text="publish every event to a broker")
 
 
 def _events_options(role: argparse.ArgumentParser) -> None:
@@ -88,13 +92,28 @@ def _build(options: argparse.Namespace) -> Application:
     tls = client_tls(options.tls_ca)
     ledger = None if options.ledger is None else Ledger(options.ledger)
     dispatcher = Dispatcher(defaults, outbound, tls, bounds, ledger)
+    publisher = None if options.broker is None else _publisher(options, ledger)
     return ProviderApp(
         dispatcher,
         subscribe=subscribe,
         api=_api_policy(options),
         limits=_api_limits(options),
         ledger=ledger,
+        publisher=publisher,
         drain_s=options.drain_s,
+    )
+
+
+def _publisher(options: argparse.Namespace, ledger: Ledger | None) -> BrokerPublisher:
+    from loadtest.brokers.publisher import BrokerPublisher  # noqa: PLC0415
+
+    broker = broker_of(options)
+    return BrokerPublisher(
+        broker.outlet(),
+        f"{broker.address.shown} {options.broker_name}",
+        advice=broker.address.how_to_start,
+        queue_limit=options.queue_limit,
+        ledger=ledger,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from loadtest.runner.arms.arm import Arm, Course
+from loadtest.runner.arms.brokers import BROKER_ARMS
 from loadtest.runner.arms.lasting import LongPollingArm, StreamingArm
 from loadtest.runner.arms.pull import AdaptiveArm, FixedRateArm
 from loadtest.runner.arms.push import PushArm, ReconciledArm, ThinArm
@@ -25,10 +26,12 @@ RACE_ARMS: dict[str, Arm] = {
         AdaptiveArm("adaptive_polling"),
         LongPollingArm("long_polling"),
         StreamingArm("streaming"),
+        *BROKER_ARMS,
     )
 }
 
 
 def named(names: Iterable[str]) -> tuple[str, ...]:
     """The arms that names stand for: `EVERY` for all that need no server but ours, else each for itself."""
-    return tuple(each for name in names for each in (RACE_ARMS if name == EVERY else (name,)))
+    ours = tuple(name for name, arm in RACE_ARMS.items() if arm not in BROKER_ARMS)
+    return tuple(each for name in names for each in (ours if name == EVERY else (name,)))

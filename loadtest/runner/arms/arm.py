@@ -125,6 +125,14 @@ class Arm:
         """Subscribe, or start what else counts its time from the origin; returns the servers started."""
         return {}
 
+    def bystanders(self, course: Course) -> dict[str, int]:
+        """Processes that are not ours, but whose cost belongs to the arm: their ids, by the metrics' name."""
+        return {}
+
+    def facts(self, course: Course) -> dict[str, Any]:
+        """What else run.json should say of the arm."""
+        return {}
+
     def silent_until_us(self, course: Course, origin_us: int, last_us: int) -> int:
         """Before when nothing can come after the last publication (µs): until then nobody need ask."""
         return last_us

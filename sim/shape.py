@@ -15,16 +15,15 @@ section 4.7). So the k-th arrival depends on k and the seed alone, and no error 
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import InputError
+from sim.notation import Form, read_number, read_parameters
 
 FloatArray = NDArray[np.float64]
 
@@ -35,29 +34,26 @@ _BISECTIONS = 60
 _ROUNDING = 1e-9
 
 
-class _Kind(NamedTuple):
-    """A kind of shape: its parameters (None: must be given), its usual spacing, and an example."""
-
-    parameters: Mapping[str, float | None]
-    spacing: str
-    example: str
+_RUN = "run"
+"""As the value of a time: the run's length."""
 
 
-_WHOLE = math.nan
-"""The default of a time that is the run's length."""
+def _form(parameters: Mapping[str, str | None], spacing: str, example: str) -> Form:
+    return Form({**parameters, "spacing": spacing}, example)
 
-KINDS: Mapping[str, _Kind] = {
-    "constant": _Kind({"rate": None}, "even", "constant:rate=200"),
-    "poisson": _Kind({"rate": None}, "poisson", "poisson:rate=200"),
-    "steps": _Kind({"rates": None, "each": _WHOLE}, "poisson", "steps:rates=100/200/400,each=10"),
-    "ramp": _Kind({"from": None, "to": None, "over": _WHOLE}, "poisson", "ramp:from=10,to=300"),
-    "spike": _Kind(
+
+KINDS: Mapping[str, Form] = {
+    "constant": _form({"rate": None}, "even", "constant:rate=200"),
+    "poisson": _form({"rate": None}, "poisson", "poisson:rate=200"),
+    "steps": _form({"rates": None, "each": _RUN}, "poisson", "steps:rates=100/200/400,each=10"),
+    "ramp": _form({"from": None, "to": None, "over": _RUN}, "poisson", "ramp:from=10,to=300"),
+    "spike": _form(
         {"rate": None, "peak": None, "at": None, "for": None}, "poisson", "spike:rate=50,peak=500,at=10,for=2"
     ),
-    "sine": _Kind(
-        {"rate": None, "amplitude": 0.8, "period": _WHOLE}, "poisson", "sine:rate=100,amplitude=0.8,period=20"
+    "sine": _form(
+        {"rate": None, "amplitude": "0.8", "period": _RUN}, "poisson", "sine:rate=100,amplitude=0.8,period=20"
     ),
-    "soak": _Kind({"rate": None}, "even", "soak:rate=50"),
+    "soak": _form({"rate": None}, "even", "soak:rate=50"),
 }
 _SPACINGS = ("even", "poisson")
 _POSITIVE = ("each", "over", "for", "period")
@@ -207,63 +203,20 @@ def parse_shape(text: str) -> Shape:
         InputError: an unknown kind or parameter (the nearest known one is named), one that is missing or
             given twice, or a value out of its range.
     """
-    head, _, rest = text.strip().partition(":")
-    kind = KINDS.get(head)
-    if kind is None:
-        raise InputError(f"shape {text!r}: no shape is called {head!r}; {_nearest(head, list(KINDS))}")
-    given = _pairs(text, rest)
-    allowed = [*kind.parameters, "spacing"]
-    for name in given:
-        if name not in allowed:
-            raise InputError(f"shape {text!r}: {head} has no {name!r}; {_nearest(name, allowed)}")
-    missing = [name for name, default in kind.parameters.items() if default is None and name not in given]
-    if missing:
-        raise InputError(f"shape {text!r}: {missing[0]} is missing, as in {kind.example}")
-    spacing = given.pop("spacing", kind.spacing)
+    kind, words = read_parameters(text, "shape", KINDS)
+    spacing = words.pop("spacing")
     if spacing not in _SPACINGS:
         raise InputError(f"shape {text!r}: spacing must be even or poisson, got {spacing!r}")
-    rates = tuple(_number(text, "rates", one) for one in given.pop("rates", "").split("/") if one)
+    rates = tuple(
+        read_number(text, "shape", "rates", one) for one in words.pop("rates", "").split("/") if one
+    )
     values = {
-        name: _number(text, name, given[name]) if name in given else float(default or 0.0)
-        for name, default in kind.parameters.items()
-        if name != "rates"
+        name: math.nan if word == _RUN else read_number(text, "shape", name, word, positive=name in _POSITIVE)
+        for name, word in words.items()
     }
-    _require_possible(text, values, rates)
-    return Shape(text.strip(), head, spacing, values, rates)
-
-
-def _pairs(text: str, rest: str) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for part in rest.split(",") if rest else ():
-        name, equals, value = (word.strip() for word in part.partition("="))
-        if not equals or not name or not value:
-            raise InputError(f"shape {text!r}: expected NAME=VALUE, got {part!r}")
-        if name in given:
-            raise InputError(f"shape {text!r}: {name} is given twice")
-        given[name] = value
-    return given
-
-
-def _number(text: str, name: str, word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0 or (name in _POSITIVE and value == 0):
-        wanted = "above 0" if name in _POSITIVE else "from 0 on"
-        raise InputError(f"shape {text!r}: {name} must be a number {wanted}, got {word!r}")
-    return value
-
-
-def _require_possible(text: str, values: Mapping[str, float], rates: tuple[float, ...]) -> None:
     if values.get("amplitude", 0.0) > 1.0:
         raise InputError(f"shape {text!r}: amplitude must be from 0 to 1, got {values['amplitude']:g}")
     given = [values[name] for name in ("rate", "peak", "from", "to") if name in values]
     if not any((*given, *rates)):
         raise InputError(f"shape {text!r}: some rate must be above 0")
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {found[0]!r}? " if found else ""
-    return f"{hint}known: {', '.join(known)}"
+    return Shape(text.strip(), kind, spacing, values, rates)

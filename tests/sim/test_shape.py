@@ -154,7 +154,7 @@ def test_what_a_shape_does_is_what_it_says():
         ("constant:rate=-1", "rate must be a number from 0 on, got '-1'"),
         ("constant:rate=nan", "rate must be a number from 0 on, got 'nan'"),
         ("constant:rate=0", "some rate must be above 0"),
-        ("constant:200", "expected NAME=VALUE, got '200'"),
+        ("constant:200", "expected NAME=VALUE, as in constant:rate=200, got '200'"),
         ("constant:rate=1,rate=2", "rate is given twice"),
         ("sine:rate=1,amplitude=2", "amplitude must be from 0 to 1, got 2"),
         ("constant:rate=1,spacing=odd", "spacing must be even or poisson, got 'odd'"),

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from loadtest.contract import now_us
 from loadtest.schedule import PLAN_VARIABLE
 from sim.errors import InputError, VoidRun
 
@@ -101,12 +102,18 @@ def deferred_interrupts() -> Iterator[None]:
 
 @dataclass
 class Child:
-    """A process of ours in its own group, its standard error in a file."""
+    """A process of ours in its own group, its standard error in a file.
+
+    Attributes:
+        ready: what a server said when it was ready.
+        ready_us: when that was (µs), which is where its idle time begins.
+    """
 
     role: str
     process: subprocess.Popen[bytes]
     log: Path
     ready: dict[str, Any] = field(default_factory=dict)
+    ready_us: int = 0
 
     @property
     def pid(self) -> int:
@@ -191,6 +198,7 @@ class Crew:
         """Start a server given by its command line and wait for its ready line; raises as `server`."""
         child = self._spawn(role, command, self.cpus.servers, stdout=subprocess.PIPE)
         child.ready = _ready_line(child, timeout_s)
+        child.ready_us = now_us()
         return child
 
     def generator(self, locustfile: Path, host: str, plan: Path | None, users: int, *options: str) -> Child:

@@ -136,8 +136,6 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
             told.append(f"{name}.outages are not enacted")
     if scenario.receiver.error_probability or scenario.receiver.signature_tolerance_s:
         told.append("the receiver's own errors and clock are not enacted")
-    if scenario.receiver.acknowledge == "after_processing":
-        told.append("the real receiver acknowledges on receipt, not after processing")
     told.append("network.one_way is that of loopback")
     if scenario.network.setup_round_trips or not scenario.network.keep_alive:
         told.append("connections are kept alive, and their set-up is that of loopback")
@@ -148,8 +146,6 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
             "windows of the rate limit begin with the machine's clock; Retry-After is in whole seconds"
         )
     told.append("provider_api.service is what the real provider takes")
-    if scenario.polling.jitter_s:
-        told.append("polling.jitter_s is not enacted")
     return told
 
 

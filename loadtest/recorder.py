@@ -84,15 +84,19 @@ class Samples:
         count = index.size
         missing = np.full((3, count), MISSING, dtype=np.int64)
         nothing = np.zeros((3, count), dtype=np.int64)
-        return cls(
+        carried = index if event is None else event
+        kinds = np.zeros(count, dtype=np.int64) if kind is None else kind
+        attempts = np.zeros(count, dtype=np.int64)
+        columns = (
             index.copy(),
             intended_us.copy(),
             *missing,
             *nothing,
-            event=(index if event is None else event).copy(),
-            kind=np.zeros(count, dtype=np.int64) if kind is None else kind.copy(),
-            attempts=np.zeros(count, dtype=np.int64),
+            carried.copy(),
+            kinds.copy(),
+            attempts,
         )
+        return cls(*columns)
 
     def due_from(self, start_us: int) -> Samples:
         """Only the requests intended at `start_us` or later."""
@@ -110,7 +114,7 @@ class Samples:
 
     @property
     def acknowledged(self) -> BoolArray:
-        """Which requests were answered with a success (2xx, or 304 to a conditional GET), as they should be."""
+        """Which genuine requests were answered with a success (2xx, or 304 to a conditional GET)."""
         acknowledged: BoolArray = self._succeeded & (self.kind != FORGED)
         return acknowledged
 

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.errors import InputError
+from sim.shape import parse_shape
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
@@ -87,7 +88,7 @@ def scheduled_scenario(
 
     `rate_per_s` replaces the workload by a Poisson process at that rate (same payload);
     `duration_s` replaces the run's length. A simulated day is not loaded for a day: without
-    `duration_s` at most `DEFAULT_DURATION_S` seconds are run.
+    `duration_s` at most `DEFAULT_DURATION_S` seconds are run, or what the workload's shape itself lasts.
 
     Raises:
         InputError: a rate or duration that is not above 0, or more than `MAX_REQUESTS` events.
@@ -95,7 +96,7 @@ def scheduled_scenario(
     for name, value in (("rate", rate_per_s), ("duration", duration_s)):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise InputError(f"--{name} must be a number above 0, got {value}")
-    seconds = min(scenario.run.duration_s, DEFAULT_DURATION_S) if duration_s is None else float(duration_s)
+    seconds = _usual_duration_s(scenario) if duration_s is None else float(duration_s)
     changes: dict[str, Any] = {"run.duration_s": seconds}
     if scenario.run.warmup_s >= seconds:
         changes["run.warmup_s"] = 0.0
@@ -106,9 +107,48 @@ def scheduled_scenario(
             "payload_bytes": scenario.workload.payload_bytes,
         }
     scheduled = scenario.with_values(**changes)
-    if scheduled.workload.kind != "trace":
-        require_schedulable(scheduled.workload.rate_per_s * seconds, "rate × duration")
+    match scheduled.workload.kind:
+        case "trace":
+            pass  # its events are counted once they are read
+        case "shaped":
+            require_schedulable(scheduled.workload.expected_events(seconds), scheduled.workload.shape)
+        case _:
+            require_schedulable(scheduled.workload.rate_per_s * seconds, "rate × duration")
     return scheduled
+
+
+def _usual_duration_s(scenario: Scenario) -> float:
+    own_s = parse_shape(scenario.workload.shape).duration_s if scenario.workload.kind == "shaped" else None
+    return min(scenario.run.duration_s, DEFAULT_DURATION_S) if own_s is None else own_s
+
+
+def with_shape(scenario: Scenario, shape: str | None, rate_per_s: float | None = None) -> Scenario:
+    """The scenario with a load shape in place of its workload (same payload); itself without one.
+
+    Raises:
+        InputError: it is no shape, see `sim.shape`; or a rate was given as well.
+    """
+    if shape is None:
+        return scenario
+    if rate_per_s is not None:
+        raise InputError(f"--rate and --shape exclude each other; a shape has its own rate: {shape!r}")
+    workload = scenario.workload
+    shaped = {"kind": "shaped", "shape": parse_shape(shape).text}
+    return scenario.with_values(
+        workload={**shaped, "payload_bytes": workload.payload_bytes, "content": workload.content}
+    )
+
+
+def shape_of(scenario: Scenario) -> str:
+    """How the scenario's events come, in a few words for people."""
+    workload = scenario.workload
+    match workload.kind:
+        case "shaped":
+            return workload.shape
+        case "trace":
+            return f"trace {Path(workload.path).name}"
+        case _:
+            return f"{workload.kind} {workload.rate_per_s:g}/s"
 
 
 def event_schedule(scenario: Scenario, seed: int) -> IntArray:
@@ -158,7 +198,7 @@ class Plan:
         pool_size: greenlets, hence requests in flight at most; a full pool shows as lag.
         lead_in_s: quiet seconds between being ready and the origin.
         source: senders: how requests are signed and what they hold, see `loadtest.senders`.
-        public_url: senders: the receiver's URL as its provider knows it, where that is signed; empty: the host.
+        public_url: senders: the receiver's URL as its provider knows it, for those who sign it.
         event: which event each request brings; empty: the request's own number.
         kind: what each request is, see `loadtest.traffic`; empty: all genuine.
         sizes: each event's payload in bytes; empty: `payload_bytes`.
@@ -231,6 +271,14 @@ class Plan:
         genuine = self.kind == 0
         created[self.event[genuine]] = self.offsets_us[genuine]
         return created
+
+    def patience_s(self) -> float:
+        """How long after the last dispatch an answer may come, with every retry that is to be made."""
+        delays_us = np.maximum(self.retries_us, 0)
+        if delays_us.size == 0:
+            return self.timeout_s
+        most = int((self.retries_us >= 0).sum(axis=1).max())
+        return (1 + most) * self.timeout_s + float(delays_us.sum(axis=1).max()) / 1e6
 
     def share(self, worker: int, workers: int) -> IntArray:
         """The request indices that worker number `worker` of `workers` sends: every workers-th one."""

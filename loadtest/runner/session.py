@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import os
 import secrets
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loadtest.contract import SECRET_VARIABLE, now_us
+from loadtest.contract import STANDARD, now_us
 from loadtest.monitor import Monitor
+from loadtest.plans import Wishes
 from loadtest.runner.processes import (
     STOP_SIGNALS,
     Child,
@@ -31,6 +30,7 @@ from loadtest.runner.processes import (
     get_json,
 )
 from loadtest.runner.progress import Progress
+from loadtest.senders import new_secret, secret_variable
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
@@ -65,7 +65,7 @@ class Settings:
     lag_limit_s: float
     disturbance: Disturbance | None = None
     host: str | None = None
-    rate_per_s: float | None = None
+    wishes: Wishes = field(default_factory=Wishes)
 
 
 @contextlib.contextmanager
@@ -79,9 +79,9 @@ def session(progress: Progress, environment: Mapping[str, str] | None = None) ->
         yield Session(Path(name), crew, monitor, progress, secrets.token_hex(4))
 
 
-def own_secret() -> dict[str, str]:
+def own_secret(source: str = STANDARD) -> dict[str, str]:
     """A new secret for servers we start ourselves, as their environment."""
-    return {SECRET_VARIABLE: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()}
+    return {secret_variable(source): new_secret()}
 
 
 @contextlib.contextmanager
@@ -165,9 +165,10 @@ def api_flags(scenario: Scenario, events: int, path: Path) -> list[str]:
     return ["--api-json", str(path), *room]
 
 
-def body_limit(scenario: Scenario) -> tuple[str, str]:
-    """The receiver's flag that lets the scenario's own events in, however large."""
-    return "--max-body-bytes", str(max(1_000_000, scenario.workload.payload_bytes + 1000))
+def body_limit(scenario: Scenario, largest: int = 0) -> tuple[str, str]:
+    """The receiver's flag that lets the scenario's own events in, however large; or up to `largest` bytes."""
+    needed = max(scenario.workload.payload_bytes, largest) + 2000
+    return "--max-body-bytes", str(max(1_000_000, needed))
 
 
 def sole_subscription(scenario: Scenario, events: int) -> list[str]:
@@ -291,8 +292,3 @@ def disturb(disturbance: Disturbance | None, children: Mapping[str, Child], orig
     if disturbance is not None:
         pids = {role: child.pid for role, child in children.items()}
         threading.Thread(target=disturbance, args=(pids, origin_us), daemon=True).start()
-
-
-def secrets_given() -> bool:
-    """Whether the user set a secret for a server that is not ours."""
-    return bool(os.environ.get(SECRET_VARIABLE, "").split())

@@ -125,6 +125,15 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
     lower.plot(
         created_s, np.maximum(latency_ms, LEAST_MS), ".", color=look(run.arm)[0], markersize=3, alpha=0.6
     )
+    failed = run.samples.failed
+    if result.command == "load" and failed.any():
+        failed_s = (run.samples.intended_us[failed] - run.notes["origin_us"]) / 1e6
+        top = np.full(failed_s.size, 0.96)
+        lower.plot(failed_s, top, "x", color="#555555", markersize=4, transform=lower.get_xaxis_transform())
+        lower.annotate(
+            f"× failed: {failed_s.size:,}", (0.99, 0.86), xycoords="axes fraction", ha="right",
+            fontsize=8, color="#555555",
+        )  # fmt: skip
     lower.set_yscale("log")
     known = latency_ms[~np.isnan(latency_ms)]
     if known.size:

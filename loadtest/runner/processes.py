@@ -206,9 +206,9 @@ class Child:
             if self.over or self.again is None:
                 return
             self.process, self.log = self.again()
-            _ready_line(self, READY_TIMEOUT_S)
             if self.monitor is not None:
                 self.monitor.watch(self.role, self.pid)
+            _ready_line(self, READY_TIMEOUT_S)
             self._up.set()
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int | None:

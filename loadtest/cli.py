@@ -18,6 +18,7 @@ import typer
 from loadtest.inbox_cli import app as inbox_commands
 
 if TYPE_CHECKING:
+    from loadtest.plans import Wishes
     from loadtest.runner import LoadResult
 
 app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, rich_markup_mode=None)
@@ -42,6 +43,24 @@ ThresholdOption = Annotated[
         help="exit with 4 if missed, e.g. 'latency_p99_s<0.25'; what failed misses any bound on latency",
     ),
 ]
+ShapeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shape",
+        metavar="KIND:…",
+        help="a load shape instead of the workload: constant, poisson, steps, ramp, spike, sine or soak, "
+        "e.g. ramp:from=10,to=300 or steps:rates=100/200/400,each=10",
+    ),
+]
+FaultOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault",
+        metavar="[ROLE:]KIND@S",
+        help="do something to a server: pause@5+1.4, kill@5+2, restart@5, slow@5+3x4, provider:pause@5+1, "
+        "or outages, the scenario's own; may be repeated",
+    ),
+]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, metavar="N", help="fixes events, service times and poll phases")
 ]
@@ -60,13 +79,50 @@ def load_command(
     scenario: ScenarioArgument,
     arms: Annotated[
         list[str] | None,
-        typer.Option("-a", "--arm", metavar="ARM", help="webhook (default) or polling; may be repeated"),
+        typer.Option(
+            "-a",
+            "--arm",
+            metavar="ARM",
+            help="webhook (default), thin_webhook, polling, conditional_polling, adaptive_polling, "
+            "long_polling, streaming; may be repeated",
+        ),
     ] = None,
     duration: DurationOption = None,
     rate: RateOption = None,
+    shape: ShapeOption = None,
+    faults: FaultOption = None,
+    storms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--storm",
+            metavar="KIND:…",
+            help="duplicates:share=0.3,times=3, forgeries:share=0.5, retries, or (pollers) herd; "
+            "may be repeated",
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source", metavar="NAME", help="whose webhooks are sent, e.g. stripe (default: the scenario's)"
+        ),
+    ] = None,
+    payload_cv: Annotated[
+        float,
+        typer.Option(
+            "--payload-cv", metavar="X", help="vary the payloads' sizes: lognormal, standard deviation / mean"
+        ),
+    ] = 0.0,
+    clients: Annotated[
+        int | None,
+        typer.Option("--clients", metavar="N", help="pollers or held connections (default: subscribers)"),
+    ] = None,
     thresholds: ThresholdOption = None,
     host: Annotated[
         str | None, typer.Option("--host", metavar="URL", help="load a server that runs already")
+    ] = None,
+    public_url: Annotated[
+        str | None,
+        typer.Option("--public-url", metavar="URL", help="that server's URL, where providers sign it"),
     ] = None,
     seed: SeedOption = 1,
     pool: PoolOption = 100,
@@ -77,10 +133,13 @@ def load_command(
         bool, typer.Option("--web", help="open Locust's web page on the scenario instead of running it")
     ] = False,
 ) -> None:
-    """Load ONE server: webhook senders at the receiver, or a crowd of pollers at the events API."""
+    """Load ONE server: senders at the receiver, pollers or held connections at the events API."""
     chosen = tuple(arms or ("webhook",))
     if web:
-        raise typer.Exit(_web(scenario, chosen, rate, duration, host, seed, pool))
+        from loadtest.plans import Wishes
+
+        wishes = Wishes(rate, shape, duration, tuple(storms or ()), source, payload_cv, clients, public_url)
+        raise typer.Exit(_web(scenario, chosen, wishes, host, seed, pool))
     from loadtest.runner import load
     from sim.scenario import load_scenario
 
@@ -88,7 +147,14 @@ def load_command(
         load_scenario(scenario),
         chosen,
         rate_per_s=rate,
+        shape=shape,
         duration_s=duration,
+        storms=tuple(storms or ()),
+        source=source,
+        payload_cv=payload_cv,
+        clients=clients,
+        public_url=public_url,
+        faults=tuple(faults or ()),
         thresholds=tuple(thresholds or ()),
         host=host,
         seed=seed,
@@ -119,6 +185,8 @@ def race_command(
     ] = 1,
     duration: DurationOption = None,
     rate: RateOption = None,
+    shape: ShapeOption = None,
+    faults: FaultOption = None,
     thresholds: ThresholdOption = None,
     seed: SeedOption = 1,
     pool: PoolOption = 100,
@@ -129,10 +197,16 @@ def race_command(
     """Send the same events through each arm, end to end, and compare them event by event."""
     from loadtest.runner import race
     from loadtest.runner.arms import DEFAULT_ARMS, named
+    from loadtest.runner.faults import ROLES, faults_of
+    from loadtest.schedule import scheduled_scenario, with_shape
     from sim.scenario import load_scenario
 
+    shaped = with_shape(load_scenario(scenario), shape, rate)
+    disturbance = faults_of(tuple(faults or ()), scheduled_scenario(shaped, rate, duration))
+    if disturbance is not None:
+        disturbance.require_servers(ROLES)
     result = race(
-        load_scenario(scenario),
+        shaped,
         named(arms or DEFAULT_ARMS),
         runs=runs,
         rate_per_s=rate,
@@ -141,6 +215,7 @@ def race_command(
         seed=seed,
         pool_size=pool,
         out=out,
+        disturbance=disturbance,
         command=shlex.join(["hookbench", *sys.argv[1:]]),
         figures=figures,
     )
@@ -179,31 +254,28 @@ def _show(result: LoadResult, *, as_json: bool) -> int:
     return result.exit_code
 
 
-def _web(
-    scenario: str,
-    arms: tuple[str, ...],
-    rate: float | None,
-    duration: float | None,
-    host: str | None,
-    seed: int,
-    pool: int,
-) -> int:
+def _web(scenario: str, arms: tuple[str, ...], wishes: Wishes, host: str | None, seed: int, pool: int) -> int:
     """Hand over to plain Locust with its web page; it loads a server that runs already."""
     import subprocess
 
+    from loadtest.plans import LISTENERS, LOAD_ARMS, scenario_for
     from loadtest.runner.generation import locustfile
-    from loadtest.runner.load import ARMS
     from loadtest.runner.processes import require_reachable
     from sim.errors import InputError
     from sim.scenario import load_scenario
 
-    load_scenario(scenario)
-    if len(arms) != 1 or arms[0] not in ARMS:
-        raise InputError(f"--web shows one arm, {' or '.join(ARMS)}, not {', '.join(arms)}")
+    if len(arms) != 1 or arms[0] not in LOAD_ARMS:
+        raise InputError(f"--web shows one arm of {', '.join(LOAD_ARMS)}, not {', '.join(arms)}")
+    effective = scenario_for(arms[0], load_scenario(scenario), wishes)
     if host is None:
         raise InputError("--web needs --host, the URL of a running server (see `hookbench serve`)")
     require_reachable(host)
+    clients = wishes.clients or effective.subscribers.count
+    users = pool + (clients if arms[0] in LISTENERS else 0)
     command = [sys.executable, "-m", "locust", "-f", str(locustfile(arms[0])), "--host", host]
-    command += ["-u", str(pool), "-r", str(pool), "--scenario", scenario, "--seed", str(seed)]
-    command += ["--rate-per-s", str(rate or 0), "--duration-s", str(duration or 0), "--web-host", "127.0.0.1"]
-    return subprocess.run(command, check=False).returncode
+    command += ["-u", str(users), "-r", str(users), "--scenario", scenario, "--seed", str(seed)]
+    command += ["--rate-per-s", str(wishes.rate_per_s or 0), "--duration-s", str(wishes.duration_s or 0)]
+    command += ["--shape", wishes.shape or "", "--storm", " ".join(wishes.storms)]
+    command += ["--source", wishes.source or "", "--payload-cv", str(wishes.payload_cv)]
+    command += ["--public-url", wishes.public_url or "", "--clients", str(clients)]
+    return subprocess.run([*command, "--web-host", "127.0.0.1"], check=False).returncode

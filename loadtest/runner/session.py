@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import os
 import secrets
 import signal
 import tempfile
@@ -19,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loadtest.contract import SECRET_VARIABLE, now_us
+from loadtest.contract import STANDARD, now_us
 from loadtest.monitor import Monitor
+from loadtest.plans import Wishes
+from loadtest.runner.incarnations import PEAKS
 from loadtest.runner.processes import (
     STOP_SIGNALS,
     Child,
@@ -31,6 +31,7 @@ from loadtest.runner.processes import (
     get_json,
 )
 from loadtest.runner.progress import Progress
+from loadtest.senders import new_secret, secret_variable
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
@@ -41,8 +42,14 @@ LEAST_IDLE_US = 200_000
 WINDOW_SLACK_S = 2.0
 """A server that takes longer to answer has gone on counting well past the window's edge."""
 
-Disturbance = Callable[[Mapping[str, int], int], None]
-"""Called in a thread of its own once the origin is known, with process ids by role and the origin in µs."""
+_OUTAGES = ".outages are not enacted"
+OUTAGES_NOT_ENACTED = f"receiver{_OUTAGES}"
+
+Disturbance = Callable[[Mapping[str, Child], int], None]
+"""Called in a thread of its own once the origin is known, with the servers by role and the origin in µs.
+
+`loadtest.runner.faults.Faults` is one, and tests have their own.
+"""
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Settings:
     lag_limit_s: float
     disturbance: Disturbance | None = None
     host: str | None = None
-    rate_per_s: float | None = None
+    wishes: Wishes = field(default_factory=Wishes)
 
 
 @contextlib.contextmanager
@@ -86,12 +93,13 @@ def session(progress: Progress, environment: Mapping[str, str] | None = None) ->
         Crew(Path(name), environment or {}, CpuPlan.for_this_machine()) as crew,
         Monitor() as monitor,
     ):
+        crew.monitor = monitor
         yield Session(Path(name), crew, monitor, progress, secrets.token_hex(4), afterwards)
 
 
-def own_secret() -> dict[str, str]:
+def own_secret(source: str = STANDARD) -> dict[str, str]:
     """A new secret for servers we start ourselves, as their environment."""
-    return {SECRET_VARIABLE: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()}
+    return {secret_variable(source): new_secret()}
 
 
 @contextlib.contextmanager
@@ -143,7 +151,7 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
     for name, server in (("receiver", scenario.receiver), ("provider_api", scenario.provider_api)):
         soon = any(outage.start_s < scenario.run.duration_s for outage in server.outages)
         if soon or server.random_outages:
-            told.append(f"{name}.outages are not enacted")
+            told.append(f"{name}{_OUTAGES}")
     if scenario.receiver.error_probability or scenario.receiver.signature_tolerance_s:
         told.append("the receiver's own errors and clock are not enacted")
     told.append("network.one_way is that of loopback")
@@ -175,9 +183,10 @@ def api_flags(scenario: Scenario, events: int, path: Path) -> list[str]:
     return ["--api-json", str(path), *room]
 
 
-def body_limit(scenario: Scenario) -> tuple[str, str]:
-    """The receiver's flag that lets the scenario's own events in, however large."""
-    return "--max-body-bytes", str(max(1_000_000, scenario.workload.payload_bytes + 1000))
+def body_limit(scenario: Scenario, largest: int = 0) -> tuple[str, str]:
+    """The receiver's flag that lets the scenario's own events in, however large; or up to `largest` bytes."""
+    needed = max(scenario.workload.payload_bytes, largest) + 2000
+    return "--max-body-bytes", str(max(1_000_000, needed))
 
 
 def sole_subscription(scenario: Scenario, events: int) -> list[str]:
@@ -222,10 +231,6 @@ def drain(done: Callable[[], bool], limit_s: float) -> list[str]:
     except ServerSilent as error:
         return [f"{error} in the drain"]
     return []
-
-
-PEAKS = frozenset({"queue_max", "connections_peak", "requests_per_connection"})
-"""Counts of /status that are peaks or ratios, so that the last one stands."""
 
 
 class WindowCounts:
@@ -301,10 +306,4 @@ def idle_span(ready_us: int, origin_us: int) -> tuple[int, int] | None:
 def disturb(disturbance: Disturbance | None, children: Mapping[str, Child], origin_us: int) -> None:
     """Let a disturbance loose on the running servers."""
     if disturbance is not None:
-        pids = {role: child.pid for role, child in children.items()}
-        threading.Thread(target=disturbance, args=(pids, origin_us), daemon=True).start()
-
-
-def secrets_given() -> bool:
-    """Whether the user set a secret for a server that is not ours."""
-    return bool(os.environ.get(SECRET_VARIABLE, "").split())
+        threading.Thread(target=disturbance, args=(dict(children), origin_us), daemon=True).start()

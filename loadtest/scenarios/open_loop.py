@@ -23,19 +23,23 @@ from typing import NamedTuple
 
 import gevent
 import numpy as np
-from gevent.event import AsyncResult, Event
+from gevent.event import Event
 from gevent.queue import SimpleQueue
 from geventhttpclient.client import HTTPClientPool
 from locust import FastHttpUser, events, task
 from locust.argument_parser import LocustArgumentParser
+from locust.contrib.fasthttp import ResponseContextManager
 from locust.env import Environment
-from locust.rpc import Message
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from loadtest.contract import now_us
 from loadtest.recorder import BROKEN, MISSING, REFUSED, TIMED_OUT, Samples
 from loadtest.scenarios.alarm import Alarm
-from loadtest.schedule import DEFAULT_POOL_SIZE, PLAN_VARIABLE, Plan, event_schedule, scheduled_scenario
+from loadtest.scenarios.listeners import Listeners
+from loadtest.scenarios.options import add_options, plan_from
+from loadtest.scenarios.origin import Origin
+from loadtest.schedule import DEFAULT_POOL_SIZE, PLAN_VARIABLE, Plan
+from loadtest.traffic import FORGED, GENUINE
 from sim.errors import HookbenchError
 
 AHEAD_BYTES = 64_000_000
@@ -48,13 +52,6 @@ NOT_MODIFIED = 304
 
 DONE = "hookbench_done"
 """What a worker process tells the master when its share of the schedule is answered."""
-
-READY, ORIGIN = "hookbench_ready", "hookbench_origin"
-"""What workers tell the master when they could begin (µs), and what the master answers all of them."""
-
-ORIGIN_TIMEOUT_S = 60.0
-MESSAGE_US = 100_000
-"""Time for the master's answer to reach every worker."""
 
 REPORT_S = 3.5
 """Workers report their statistics to the master every 3 s: the last report must not be missed."""
@@ -82,20 +79,21 @@ class OpenLoop:
     Args:
         arm: its name, also shown in Locust's statistics.
         builder: makes the function that builds one request, given the plan and the origin (µs).
-        path: the request path used without a plan.
+        listeners: what holds connections meanwhile, if the arm has such.
     """
 
-    def __init__(self, arm: str, builder: Callable[[Plan, int], Builder], path: str) -> None:
+    def __init__(
+        self, arm: str, builder: Callable[[Plan, int], Builder], listeners: Listeners | None = None
+    ) -> None:
         self.arm = arm
         self._make_builder = builder
-        self._path = path
+        self._listeners = listeners
         self._folder: Path | None = None
         self._plan: Plan | None = None
         self._queue: SimpleQueue[int] = SimpleQueue()
         self._finished = Event()
         self._done = 0
         self._workers_done = 0
-        self._earliest_us: list[int] = []
         self._dispatcher: gevent.Greenlet | None = None
         for event, listener in (
             (events.init_command_line_parser, self._add_options),
@@ -108,30 +106,16 @@ class OpenLoop:
     # -- what Locust calls ---------------------------------------------------------------------
 
     def _add_options(self, parser: LocustArgumentParser, **_: object) -> None:
-        group = parser.add_argument_group("hookbench schedule (without HOOKBENCH_PLAN)")
-        group.add_argument("--scenario", default="shop-orders", help="preset or TOML file of the event list")
-        group.add_argument(
-            "--rate-per-s", type=float, default=0.0, help="Poisson at this rate instead; 0: no"
-        )
-        group.add_argument("--duration-s", type=float, default=0.0, help="seconds to run; 0: at most 30")
-        group.add_argument("--seed", type=int, default=1, help="seed of the event list")
-        group.add_argument("--samples", default="", help="write raw samples to this .npz file")
+        add_options(parser)
 
     def _set_up(self, environment: Environment, **_: object) -> None:
         assert environment.parsed_options is not None
         assert environment.runner is not None
         self.environment, self.options = environment, environment.parsed_options
         self.runner: Runner = environment.runner
-        # The users are the pool: one is Locust's default, and too few for anything.
-        if self.options.num_users is None:
-            self.options.num_users = DEFAULT_POOL_SIZE
-            self.options.spawn_rate = float(DEFAULT_POOL_SIZE)
+        self._origin = Origin(self.runner)
         if isinstance(self.runner, MasterRunner):
             self.runner.register_message(DONE, self._worker_done)
-            self.runner.register_message(READY, self._worker_ready)
-            return
-        if isinstance(self.runner, WorkerRunner):
-            self.runner.register_message(ORIGIN, self._origin_set)
         if isinstance(self.runner, WorkerRunner) and not self.options.processes:
             raise SystemExit(
                 f"{self.arm}: start several processes with --processes N, which share one schedule"
@@ -142,35 +126,30 @@ class OpenLoop:
             self._folder = Path(os.environ[PLAN_VARIABLE]) if PLAN_VARIABLE in os.environ else None
             if self._folder:
                 self._plan = Plan.read(self._folder)
+            elif self.options.headless and not isinstance(self.runner, MasterRunner):
+                self._plan = plan_from(self.options, self.arm)
+            if self._plan is not None:
                 self._make_builder(self._plan, 0)  # a missing secret shows now, not with the first request
-            elif self.options.headless:
-                self._plan = self._plan_from_options()
         except HookbenchError as error:
             raise SystemExit(f"{self.arm}: {error}") from None
+        self._set_users(environment)
 
-    def _plan_from_options(self) -> Plan:
-        from sim.scenario import load_scenario  # noqa: PLC0415 - only without a plan
-
-        options = self.options
-        scenario = scheduled_scenario(
-            load_scenario(options.scenario), options.rate_per_s or None, options.duration_s or None
-        )
-        plan = Plan(
-            run_id=f"{time.time_ns():x}",
-            arm=self.arm,
-            path=self._path,
-            offsets_us=event_schedule(scenario, options.seed),
-            payload_bytes=scenario.workload.payload_bytes,
-            timeout_s=scenario.webhook.timeout_s,
-        )
-        self._make_builder(plan, 0)
-        return plan
+    def _set_users(self, environment: Environment) -> None:
+        """The users are the pool: one is Locust's default, and too few for anything."""
+        clients = 0
+        if self._listeners is not None:
+            clients = self._plan.clients if self._plan else self.options.clients or 1
+            self._listeners.expect(clients, environment)
+        if self.options.num_users is None:
+            self.options.num_users = DEFAULT_POOL_SIZE + clients
+            self.options.spawn_rate = float(DEFAULT_POOL_SIZE + clients)
 
     def _start(self, **_: object) -> None:
         if isinstance(self.runner, MasterRunner) or self._dispatcher is not None:
             return
         try:
-            self._plan = self._plan or self._plan_from_options()
+            self._plan = self._plan or plan_from(self.options, self.arm)
+            self._make_builder(self._plan, 0)
         except HookbenchError as error:
             logger.error("%s: %s", self.arm, error)
             gevent.spawn(self.runner.quit)
@@ -200,19 +179,31 @@ class OpenLoop:
         worker = runner.worker_index if isinstance(runner, WorkerRunner) else 0
         workers = (self.options.processes or 1) if isinstance(runner, WorkerRunner) else 1
         share = plan.share(worker, workers)
-        origin_us = self._common_origin_us(now_us() + self._lead_in_us(plan, share.size))
+        if self._listeners is not None:
+            self._listeners.await_connected(plan)
+        origin_us = self._origin.agree_us(now_us() + self._lead_in_us(plan, share.size))
         self._worker = worker
         self._origin_us = origin_us
-        self.samples = Samples.scheduled(share, origin_us + plan.offsets_us[share])
+        self.samples = Samples.scheduled(
+            share,
+            origin_us + plan.offsets_us[share],
+            plan.event[share] if plan.event.size else None,
+            plan.kind[share] if plan.kind.size else None,
+        )
+        self._event: list[int] = self.samples.event.tolist()
+        self._retries_us: list[list[int]] = plan.retries_us.tolist()
         self._indices: list[int] = share.tolist()
         self._intended: list[int] = self.samples.intended_us.tolist()
         self._stock: dict[int, Prepared] = {}
+        self._waiting_again = 0
         self._build = self._make_builder(plan, origin_us)
         self._finished.clear()
         self._done = 0
         self._write_status(finished=False)
         self._dispatch(max(256, AHEAD_BYTES // max(plan.payload_bytes, 500)))
-        self._finished.wait(timeout=plan.timeout_s + DRAIN_GRACE_S)
+        self._finished.wait(timeout=plan.patience_s() + DRAIN_GRACE_S)
+        if self._listeners is not None:
+            self._listeners.finish(plan, self.samples)
         if self._done == len(self._intended):
             self._finished.set()
         self._cpu_s = time.process_time() - self._cpu_before_s
@@ -221,32 +212,17 @@ class OpenLoop:
         else:
             self._end()
 
+    def _pool_size(self) -> int:
+        """How many users are senders."""
+        counts = self.runner.user_classes_count
+        listening = 0 if self._listeners is None else counts.get(self._listeners.user, 0)
+        return int(sum(counts.values()) - listening)
+
     def _end(self) -> None:
         if self.options.headless:
             self.runner.quit()
         else:
             self.runner.stop()
-
-    def _common_origin_us(self, earliest_us: int) -> int:
-        """The origin: of several processes the latest that any of them needs, as the master tells all."""
-        if not isinstance(self.runner, WorkerRunner):
-            return earliest_us
-        self._origin: AsyncResult[int] = AsyncResult()
-        self.runner.send_message(READY, {"earliest_us": earliest_us})
-        origin_us: int = self._origin.get(timeout=ORIGIN_TIMEOUT_S)
-        return origin_us
-
-    def _origin_set(self, environment: Environment, msg: Message, **_: object) -> None:
-        self._origin.set(msg.data["origin_us"])
-
-    def _worker_ready(self, environment: Environment, msg: Message, **_: object) -> None:
-        """On the master: once every worker has said when it could begin, tell them all one origin."""
-        self._earliest_us.append(msg.data["earliest_us"])
-        if isinstance(self.runner, MasterRunner) and len(self._earliest_us) == self.runner.worker_count:
-            # The clock is the machine's, and --processes keeps to one machine.
-            origin_us = max(*self._earliest_us, now_us() + MESSAGE_US)
-            self.runner.send_message(ORIGIN, {"origin_us": origin_us})
-            self._earliest_us.clear()
 
     def _worker_done(self, environment: Environment, **_: object) -> None:
         """On the master: end the test when every worker has come to the end of its share."""
@@ -268,7 +244,7 @@ class OpenLoop:
 
     def _dispatch(self, ahead: int) -> None:
         intended, count, built = self._intended, len(self._intended), 0
-        pool_size = max(1, self.runner.user_count)
+        pool_size = max(1, self._pool_size())
         alarm = Alarm()
         settled = False
         self._cpu_before_s = time.process_time()
@@ -290,7 +266,7 @@ class OpenLoop:
                     alarm.sleep_until(due_us)
                 built = max(built, position + 1)
                 self.samples.dispatched_us[position] = now_us()
-                if position - self._done >= pool_size:
+                if position - self._done - self._waiting_again >= pool_size:
                     self.samples.queued[position] = 1
                 self._queue.put(position)
         finally:
@@ -306,8 +282,13 @@ class OpenLoop:
     def _send(self, user: OpenLoopUser, position: int) -> None:
         samples = self.samples
         intended_us = self._intended[position]
-        request = self._stock.pop(position, None) or self._build(self._indices[position], intended_us)
-        samples.sent_us[position] = now_us()
+        again = samples.attempts[position] > 0
+        request = self._stock.pop(position, None) or self._build(
+            self._indices[position], now_us() if again else intended_us
+        )
+        if not again:
+            samples.sent_us[position] = now_us()
+        samples.attempts[position] += 1
         with user.client.request(
             request.method,
             request.path,
@@ -323,11 +304,42 @@ class OpenLoop:
             samples.done_us[position] = done_us
             samples.response_bytes[position] = response.request_meta["response_length"]
             response.request_meta["response_time"] = (done_us - intended_us) / 1000.0
-            if 300 <= status < 400 and status != NOT_MODIFIED:
+            if samples.kind[position] == FORGED:
+                self._judge_forged(response, status)
+            elif 300 <= status < 400 and status != NOT_MODIFIED:
                 response.failure(f"HTTP {status}")
+            retry_after = (response.headers or {}).get("retry-after") if status in (429, 503) else None
+        if self._retries_us and self._try_again(position, retry_after):
+            return
         self._done += 1
         if self._done == len(self._intended):
             self._finished.set()
+
+    @staticmethod
+    def _judge_forged(response: ResponseContextManager, status: int) -> None:
+        """Locust counts a refused forgery as a success, and an acknowledged one as a failure."""
+        if status in (401, 403):
+            response.success()  # type: ignore[no-untyped-call]
+        else:
+            response.failure(f"a forged request was not refused: {status}")  # type: ignore[no-untyped-call]
+
+    def _try_again(self, position: int, retry_after: str | None) -> bool:
+        """Put a request that failed in line again, as its policy says; whether it did."""
+        samples = self.samples
+        if samples.kind[position] != GENUINE or 200 <= samples.status[position] < 300:
+            return False
+        delays_us = self._retries_us[self._event[position]]
+        failed = int(samples.attempts[position])
+        if failed > len(delays_us) or delays_us[failed - 1] < 0:
+            return False
+        asked_s = float(retry_after) if retry_after is not None and retry_after.isdigit() else 0.0
+        self._waiting_again += 1
+        gevent.spawn_later(max(delays_us[failed - 1] / 1e6, asked_s), self._queue_again, position)
+        return True
+
+    def _queue_again(self, position: int) -> None:
+        self._waiting_again -= 1
+        self._queue.put(position)
 
     # -- afterwards ----------------------------------------------------------------------------
 
@@ -335,6 +347,8 @@ class OpenLoop:
         samples = self.samples
         if self._folder is not None:
             samples.save(self._folder / f"samples-{self._worker}.npz")
+            if self._listeners is not None:
+                self._listeners.save(self._folder / f"arrivals-{self._worker}.npz")
             self._write_status(finished=finished)
         elif self.options.samples:
             path = Path(self.options.samples)

@@ -19,6 +19,7 @@ from loadtest.inbox_cli import app as inbox_commands
 
 if TYPE_CHECKING:
     from loadtest.runner import LoadResult
+    from loadtest.runner.processes import Fleet
 
 app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(inbox_commands, name="inbox")
@@ -68,6 +69,29 @@ def load_command(
     host: Annotated[
         str | None, typer.Option("--host", metavar="URL", help="load a server that runs already")
     ] = None,
+    ca: Annotated[
+        str | None, typer.Option("--ca", metavar="FILE", help="certificates that vouch for an https --host")
+    ] = None,
+    generators: Annotated[
+        int, typer.Option("--generators", min=1, metavar="N", help="Locust processes that share the schedule")
+    ] = 1,
+    expect_workers: Annotated[
+        int,
+        typer.Option(
+            "--expect-workers",
+            min=0,
+            metavar="N",
+            help="share it with N workers that you start, anywhere",
+        ),
+    ] = 0,
+    master: Annotated[
+        str,
+        typer.Option(
+            "--master",
+            metavar="HOST[:PORT]",
+            help="where such workers connect; Locust neither encrypts nor authenticates them",
+        ),
+    ] = "127.0.0.1:5557",
     seed: SeedOption = 1,
     pool: PoolOption = 100,
     out: OutOption = None,
@@ -84,6 +108,9 @@ def load_command(
     from loadtest.runner import load
     from sim.scenario import load_scenario
 
+    fleet = _fleet(generators, expect_workers, master, ca)
+    if fleet.elsewhere:
+        _say(_invitation(chosen[0], fleet))
     result = load(
         load_scenario(scenario),
         chosen,
@@ -96,6 +123,7 @@ def load_command(
         out=out,
         command=shlex.join(["hookbench", *sys.argv[1:]]),
         figures=figures,
+        fleet=fleet,
     )
 
     raise typer.Exit(_show(result, as_json=as_json))
@@ -150,6 +178,27 @@ def serve_command(context: typer.Context) -> None:
     from loadtest.serve import main
 
     raise typer.Exit(main(context.args))
+
+
+def _fleet(generators: int, expect_workers: int, master: str, ca: str | None) -> Fleet:
+    from loadtest.runner.processes import Fleet
+    from sim.errors import InputError
+
+    host, _, port = master.partition(":")
+    if not host or not (port or "5557").isdecimal() or not 0 < int(port or 5557) < 65536:
+        raise InputError(f"--master {master!r}: expected HOST or HOST:PORT, such as 0.0.0.0:5557")
+    return Fleet(generators, expect_workers, host, int(port or 5557), ca)
+
+
+def _invitation(arm: str, fleet: Fleet) -> str:
+    """How to start the workers that a run waits for."""
+    from loadtest.runner.generation import locustfile
+
+    secret = "HOOKBENCH_WEBHOOK_SECRET=whsec_... " if arm == "webhook" else ""
+    return (
+        f"waiting for {fleet.expect_workers} workers at {fleet.bind_host}:{fleet.bind_port}; each is\n"
+        f"  {secret}locust -f {locustfile(arm)} --worker --master-host HOST --master-port {fleet.bind_port}"
+    )
 
 
 def _say(line: str) -> None:

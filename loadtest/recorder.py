@@ -7,6 +7,7 @@ hides every stall that also held up the sending. Merging several processes is co
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,14 +130,24 @@ class Samples:
     def save(self, path: Path) -> None:
         """Write an `.npz`; whole or not at all."""
         unfinished = path.with_name(path.name + ".part")
-        with unfinished.open("wb") as stream:
-            np.savez(stream, **self.__dict__)
+        unfinished.write_bytes(self.to_bytes())
         unfinished.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Samples:
         """Read what `save` wrote."""
-        with np.load(path) as arrays:
+        return cls.from_bytes(path.read_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The bytes of an `.npz`."""
+        stream = io.BytesIO()
+        np.savez(stream, **self.__dict__)
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Samples:
+        """What `to_bytes` gave."""
+        with np.load(io.BytesIO(content)) as arrays:
             return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from loadtest.contract import envelope, now_us
 from loadtest.inbox import LedgerRow, read_ledger
 from loadtest.recorder import Samples
-from loadtest.runner.check import check
+from loadtest.runner.check import check, require_fleet
 from loadtest.runner.figures_of_merit import (
     generator_metrics,
     judged_record_metrics,
@@ -28,7 +28,14 @@ from loadtest.runner.figures_of_merit import (
 from loadtest.runner.folder import save
 from loadtest.runner.generation import Generation
 from loadtest.runner.outcome import Measured, count, deliveries, finish, last_visible_us, sender_counters
-from loadtest.runner.processes import Child, ProcessFailed, event_loop_at, get_json, require_reachable
+from loadtest.runner.processes import (
+    Child,
+    Fleet,
+    ProcessFailed,
+    event_loop_at,
+    get_json,
+    require_reachable,
+)
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import ArmRun, LoadResult
 from loadtest.runner.session import (
@@ -84,6 +91,7 @@ def load(
     lag_limit_s: float = LAG_P99_LIMIT_S,
     disturbance: Disturbance | None = None,
     progress: Progress | None = None,
+    fleet: Fleet | None = None,
 ) -> LoadResult:
     """Load one server per arm with the scenario's own event list, and say what it cost and endured.
 
@@ -102,13 +110,16 @@ def load(
         lag_limit_s: p99 of the generator's own lag above which the run is void.
         disturbance: called during the run, as the self-tests do to stop a server for a while.
         progress: where to show it.
+        fleet: the Locust processes that make the load; one here by default.
 
     Raises:
-        InputError: an unknown arm or metric, an unreachable host, no event to send.
+        InputError: an unknown arm or metric, an unreachable host, no event to send, a fleet that cannot be.
         ProcessFailed: a process of the run died or kept silent.
         KeyboardInterrupt: interrupted; every process is gone and the run folder is marked incomplete.
     """
     limits = check(arms, ARMS, thresholds, seed, pool_size)
+    fleet = fleet or Fleet()
+    require_fleet(fleet, arms, host, pool_size)
     # For a crowd of pollers the rate counts polls: the events stay as they are.
     effective = {
         arm: scheduled_scenario(scenario, rate_per_s if arm == "webhook" else None, duration_s)
@@ -117,8 +128,8 @@ def load(
     if host is not None:
         if len(arms) > 1:
             raise InputError(f"--host is one server, so give one arm, not {', '.join(arms)}")
-        require_reachable(host)
-        if arms[0] == "webhook" and not secrets_given():
+        require_reachable(host, fleet.ca)
+        if arms[0] == "webhook" and not fleet.elsewhere and not secrets_given():
             raise InputError(
                 "--host: set HOOKBENCH_WEBHOOK_SECRET to that receiver's secret (whsec_ and base64)"
             )
@@ -131,7 +142,7 @@ def load(
     ):
         runs = []
         for arm in arms:
-            with session(progress, None if host else own_secret()) as context:
+            with session(progress, None if host else own_secret(), fleet) as context:
                 runs.append((_senders if arm == "webhook" else _crowd)(context, effective[arm], settings))
         judged = judge(limits, {run.arm: run.metrics | run.judged for run in runs})
         result = LoadResult("load", effective[arms[0]], seed, tuple(runs), tuple(judged), folder.path)
@@ -210,7 +221,7 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
             "unlike_the_model": unlike_the_model(scenario),
         },
         others=others,
-        loops=event_loop_at(settings.host) if settings.host else None,
+        loops=event_loop_at(settings.host, context.crew.fleet.ca) if settings.host else None,
     )
 
 
@@ -275,7 +286,7 @@ def _crowd(context: Session, scenario: Scenario, settings: Settings) -> ArmRun:
         servers={} if provider is None else {"provider": (provider, ready_us)},
         settings=settings,
         notes={"pollers": pollers, "interval_s": interval_s},
-        loops=event_loop_at(settings.host) if settings.host else None,
+        loops=event_loop_at(settings.host, context.crew.fleet.ca) if settings.host else None,
     )
 
 

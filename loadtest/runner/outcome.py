@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from loadtest.inbox import LedgerRow
+from loadtest.monitor import Usage
 from loadtest.recorder import TIMED_OUT, HistogramOverflow, Samples, histogram
 from loadtest.runner.figures_of_merit import quantiles_s, server_metrics
 from loadtest.runner.generation import ROLE
-from loadtest.runner.processes import Child
+from loadtest.runner.processes import Child, Crew
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings, idle_span
 from loadtest.schedule import IntArray
@@ -139,6 +140,18 @@ def inbox_counters(status: Mapping[str, Any]) -> Counters:
     return counters
 
 
+def busiest_share(crew: Crew, generator: Usage | None) -> float | None:
+    """How much of a core the busiest generator process had, or all of them of the cores they share.
+
+    Of several processes each tells its own; what the monitor sees of them together is one tree.
+    """
+    shares = [report["cpu_s"] / report["busy_s"] for report in crew.reports if report["busy_s"]]
+    if generator is not None:
+        cores = min(len(crew.cpus.generator or "1"), crew.fleet.processes)
+        shares.append(generator.cpu_share / cores)
+    return max(shares, default=None)
+
+
 def finish(
     context: Session,
     measured: Measured,
@@ -176,8 +189,9 @@ def finish(
     last_us = max(int(samples.done_us.max()), measured.origin_us + 1)
     generator = monitor.usage(ROLE, measured.origin_us, last_us)
     metrics = measured.metrics | server_metrics(usages, measured.delivered)
-    if generator is not None:
-        metrics["generator_cpu_share"] = generator.cpu_share
+    generator_cpu = busiest_share(context.crew, generator)
+    if generator_cpu is not None:
+        metrics["generator_cpu_share"] = generator_cpu
     overflow = None
     try:
         for values in (samples.corrected_us, samples.uncorrected_us):
@@ -188,7 +202,7 @@ def finish(
     reasons = void_reasons(
         measured.ledger,
         loops=event_loops,
-        generator_cpu=None if generator is None else generator.cpu_share,
+        generator_cpu=generator_cpu,
         lag_p99_s=quantiles_s(lag_us, 0.99)[0] if lag_us.size else None,
         lag_limit_s=settings.lag_limit_s,
         generator_wait_s=None if generator is None else generator.run_wait_s,
@@ -209,6 +223,7 @@ def finish(
         notes={
             "event_loops": event_loops,
             "cpus": context.crew.cpus.describe(),
+            "generators": context.crew.reports,
             "idle_cpu_per_s": {role: usage and usage.idle_cpu_per_s for role, usage in usages.items()},
             "failures": samples.failures(),
             "origin_us": measured.origin_us,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +117,14 @@ class Samples:
         ready_us = np.where(self.queued == 0, self.sent_us, self.dispatched_us)
         lag: IntArray = (ready_us - self.intended_us)[self.sent]
         return lag
+
+    def shifted(self, by_us: int) -> Samples:
+        """The same requests on a clock that is `by_us` ahead; times that never came stay `MISSING`."""
+        moved = {
+            name: (times := getattr(self, name)) + by_us * (times != MISSING)
+            for name in ("intended_us", "dispatched_us", "sent_us", "done_us")
+        }
+        return replace(self, **moved)
 
     def failures(self) -> dict[str, int]:
         """How often each kind of failure was seen, e.g. ``{"HTTP 503": 12, "timed out": 3}``."""

@@ -12,7 +12,10 @@ stands in the environment variable `HOOKBENCH_PLAN`.
 
 from __future__ import annotations
 
+import io
 import json
+import tempfile
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,6 +237,28 @@ class Plan:
             raise InputError(f"{folder}: plan of schema {schema}, this version reads {PLAN_SCHEMA}")
         document["cursors"] = tuple(document["cursors"])
         return cls(**document, **arrays)
+
+    def to_bytes(self) -> bytes:
+        """The files that `write` writes, in a zip archive."""
+        with tempfile.TemporaryDirectory(prefix="hookbench-plan-") as name:
+            self.write(Path(name))
+            archive = io.BytesIO()
+            with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as files:
+                for path in sorted(Path(name).iterdir()):
+                    files.write(path, path.name)
+        return archive.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Plan:
+        """What `to_bytes` gave.
+
+        Raises:
+            InputError: it is of another schema.
+        """
+        with tempfile.TemporaryDirectory(prefix="hookbench-plan-") as name:
+            with zipfile.ZipFile(io.BytesIO(content)) as files:
+                files.extractall(name)
+            return cls.read(Path(name))
 
     def share(self, worker: int, workers: int) -> IntArray:
         """The request indices that worker number `worker` of `workers` sends: every workers-th one."""

@@ -29,15 +29,11 @@ messages in silence) and a lost piece is asked for again.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import socket
-import tempfile
 import time
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
@@ -47,7 +43,7 @@ from locust.runners import STATE_MISSING, MasterRunner, Runner, WorkerRunner
 
 from loadtest.clocks import SHARED, Exchange, Offset, clock_id, estimate
 from loadtest.contract import now_us
-from loadtest.recorder import MISSING, Samples, merge
+from loadtest.recorder import Samples, merge
 from loadtest.schedule import Plan
 from sim.errors import HookbenchError, InputError, VoidRun
 
@@ -70,8 +66,6 @@ LOST_AFTER_S = 3.0
 """Locust calls a worker missing when it has not heard of it for about 4 s; after so much more it is lost."""
 
 LOOK_S = 0.05
-
-_COLUMNS_ON_THE_CLOCK = ("intended_us", "dispatched_us", "sent_us", "done_us")
 
 
 class WorkerLost(VoidRun):
@@ -138,37 +132,6 @@ class Parcels:
         waiting = self._pieces.get((peer, msg.data["name"], msg.data["start"]))
         if waiting is not None:
             waiting.set(msg.data["piece"])
-
-
-def packed(plan: Plan) -> bytes:
-    """A plan as bytes: the files that it writes, in an archive."""
-    with tempfile.TemporaryDirectory(prefix="hookbench-plan-") as name:
-        plan.write(Path(name))
-        archive = io.BytesIO()
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as files:
-            for path in sorted(Path(name).iterdir()):
-                files.write(path, path.name)
-    return archive.getvalue()
-
-
-def unpacked(content: bytes) -> Plan:
-    """The plan that `packed` packed.
-
-    Raises:
-        InputError: it is of another version of hookbench.
-    """
-    with tempfile.TemporaryDirectory(prefix="hookbench-plan-") as name:
-        with zipfile.ZipFile(io.BytesIO(content)) as files:
-            files.extractall(name)
-        return Plan.read(Path(name))
-
-
-def shifted(samples: Samples, by_us: int) -> Samples:
-    """The same samples on a clock that is `by_us` ahead; times that never came stay `MISSING`."""
-    moved = {
-        name: (times := getattr(samples, name)) + by_us * (times != MISSING) for name in _COLUMNS_ON_THE_CLOCK
-    }
-    return replace(samples, **moved)
 
 
 @dataclass
@@ -256,7 +219,7 @@ class Conductor:
         }
         self._refusals.clear()
         self._missing_since_s.clear()
-        parcel = self._parcels.offer("plan", packed(plan))
+        parcel = self._parcels.offer("plan", plan.to_bytes())
         for peer in self.peers.values():
             self._runner.send_message(
                 PLAN, {"parcel": parcel, "share": peer.share, "shares": peer.shares}, client_id=peer.client_id
@@ -297,7 +260,7 @@ class Conductor:
             part = Samples.from_bytes(content)
             if part.index.tolist() != plan.share(peer.share, peer.shares).tolist():
                 raise WorkerLost(f"{peer.label} recorded {part.index.size} requests that are not its share")
-            parts.append(shifted(part, -peer.before.offset_us))
+            parts.append(part.shifted(-peer.before.offset_us))
         return merge(parts)
 
     def _wait(
@@ -406,7 +369,7 @@ class Member:
         self.share, self.shares = msg.data["share"], msg.data["shares"]
         self._origin = AsyncResult()
         try:
-            self._accept(unpacked(self._parcels.fetch(msg.data["parcel"])))
+            self._accept(Plan.from_bytes(self._parcels.fetch(msg.data["parcel"])))
         except HookbenchError as error:
             self._runner.send_message(REFUSED, {"words": str(error), "about": about})
         else:

@@ -75,8 +75,11 @@ class Samples:
 
     def due_from(self, start_us: int) -> Samples:
         """Only the requests intended at `start_us` or later."""
-        chosen = self.intended_us >= start_us
-        return Samples(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
+        return self.chosen(self.intended_us >= start_us)
+
+    def chosen(self, rows: BoolArray | IntArray) -> Samples:
+        """Only some requests, by a mask or by position."""
+        return Samples(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
 
     @property
     def sent(self) -> BoolArray:

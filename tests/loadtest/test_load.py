@@ -129,9 +129,10 @@ def test_a_load_of_the_receiver_balances_and_writes_its_folder(tmp_path):
     assert folder.complete
     assert len(folder.records()) == 200
     assert folder.notes["ledger"]["webhook"]["visible"] == 200
-    assert {"latency_cdf.png", "server_load_webhook.png", "samples_webhook_0.npz", "histograms.json"} <= set(
-        folder.document["files"]
-    )
+    assert {
+        *("latency_cdf.png", "server_load_webhook.png", "samples_webhook_0.npz"),
+        *("latency_webhook_0.hlog", "latency_webhook_0_corrected.hgrm", "latency_webhook_0_uncorrected.hgrm"),
+    } <= set(folder.document["files"])
     json.dumps(result.document(), allow_nan=False)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadtest.inbox_cli import app as inbox_commands
+from sim.errors import InputError
 
 if TYPE_CHECKING:
     from loadtest.runner import LoadResult
@@ -69,6 +70,10 @@ def load_command(
     host: Annotated[
         str | None, typer.Option("--host", metavar="URL", help="load a server that runs already")
     ] = None,
+    path: Annotated[
+        str | None,
+        typer.Option("--path", metavar="PATH", help="the request path at --host (default: the arm's own)"),
+    ] = None,
     ca: Annotated[
         str | None, typer.Option("--ca", metavar="FILE", help="certificates that vouch for an https --host")
     ] = None,
@@ -103,12 +108,14 @@ def load_command(
 ) -> None:
     """Load ONE server: webhook senders at the receiver, or a crowd of pollers at the events API."""
     chosen = tuple(arms or ("webhook",))
+    fleet = _fleet(generators, expect_workers, master, ca)
     if web:
-        raise typer.Exit(_web(scenario, chosen, rate, duration, host, seed, pool))
+        if generators > 1 or expect_workers or path:
+            raise InputError("--web is plain Locust in one process; run it yourself for more (locust --help)")
+        raise typer.Exit(_web(scenario, chosen, rate, duration, host, seed, pool, ca))
     from loadtest.runner import load
     from sim.scenario import load_scenario
 
-    fleet = _fleet(generators, expect_workers, master, ca)
     if fleet.elsewhere:
         _say(_invitation(chosen[0], fleet))
     result = load(
@@ -118,6 +125,7 @@ def load_command(
         duration_s=duration,
         thresholds=tuple(thresholds or ()),
         host=host,
+        path=path,
         seed=seed,
         pool_size=pool,
         out=out,
@@ -182,7 +190,6 @@ def serve_command(context: typer.Context) -> None:
 
 def _fleet(generators: int, expect_workers: int, master: str, ca: str | None) -> Fleet:
     from loadtest.runner.processes import Fleet
-    from sim.errors import InputError
 
     host, _, port = master.partition(":")
     if not host or not (port or "5557").isdecimal() or not 0 < int(port or 5557) < 65536:
@@ -229,6 +236,7 @@ def _web(
     host: str | None,
     seed: int,
     pool: int,
+    ca: str | None,
 ) -> int:
     """Hand over to plain Locust with its web page; it loads a server that runs already."""
     import subprocess
@@ -236,7 +244,6 @@ def _web(
     from loadtest.runner.generation import locustfile
     from loadtest.runner.load import ARMS
     from loadtest.runner.processes import require_reachable
-    from sim.errors import InputError
     from sim.scenario import load_scenario
 
     load_scenario(scenario)
@@ -244,8 +251,9 @@ def _web(
         raise InputError(f"--web shows one arm, {' or '.join(ARMS)}, not {', '.join(arms)}")
     if host is None:
         raise InputError("--web needs --host, the URL of a running server (see `hookbench serve`)")
-    require_reachable(host)
+    require_reachable(host, ca)
     command = [sys.executable, "-m", "locust", "-f", str(locustfile(arms[0])), "--host", host]
     command += ["-u", str(pool), "-r", str(pool), "--scenario", scenario, "--seed", str(seed)]
     command += ["--rate-per-s", str(rate or 0), "--duration-s", str(duration or 0), "--web-host", "127.0.0.1"]
+    command += ["--ca", ca] if ca else []
     return subprocess.run(command, check=False).returncode

@@ -83,6 +83,7 @@ def load(
     duration_s: float | None = None,
     thresholds: Sequence[str] = (),
     host: str | None = None,
+    path: str | None = None,
     seed: int = 1,
     pool_size: int = DEFAULT_POOL_SIZE,
     out: str | Path | None = None,
@@ -101,7 +102,9 @@ def load(
         rate_per_s: instead of the workload, a Poisson process at this rate (of polls, for ``polling``).
         duration_s: seconds of load; at most 30 of the scenario's by default.
         thresholds: such as ``latency_p99_s<0.25``.
-        host: the base URL of a server that runs already, instead of one of our own; one arm only.
+        host: the base URL of a server that runs already, any HTTP server, instead of one of our own; one arm
+            only. What cannot be known of it then is named in the run's notes as ``not_measured``.
+        path: the request path there, instead of that of the reference servers.
         seed: fixes the event list, the service times and the pollers' phases.
         pool_size: requests in flight at most; beyond it they wait, and are counted as queued.
         out: parent of the run folder (default ./results).
@@ -125,7 +128,10 @@ def load(
         arm: scheduled_scenario(scenario, rate_per_s if arm == "webhook" else None, duration_s)
         for arm in arms
     }
+    if path is not None and (host is None or not path.startswith("/")):
+        raise InputError(f"--path {path!r}: a path such as /hooks/orders at the server that --host names")
     if host is not None:
+        host = host.rstrip("/")
         if len(arms) > 1:
             raise InputError(f"--host is one server, so give one arm, not {', '.join(arms)}")
         require_reachable(host, fleet.ca)
@@ -133,7 +139,7 @@ def load(
             raise InputError(
                 "--host: set HOOKBENCH_WEBHOOK_SECRET to that receiver's secret (whsec_ and base64)"
             )
-    settings = Settings(seed, pool_size, lag_limit_s, disturbance, host, rate_per_s)
+    settings = Settings(seed, pool_size, lag_limit_s, disturbance, host, rate_per_s, path)
     progress = progress or Progress()
     name = f"load-{scenario.name}"
     with (
@@ -170,7 +176,7 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
     plan = Plan(
         run_id=context.run_id,
         arm="webhook",
-        path="/webhooks/standard",
+        path=settings.path or "/webhooks/standard",
         offsets_us=offsets,
         payload_bytes=scenario.workload.payload_bytes,
         timeout_s=scenario.webhook.timeout_s,
@@ -261,7 +267,7 @@ def _crowd(context: Session, scenario: Scenario, settings: Settings) -> ArmRun:
     plan = Plan(
         run_id=context.run_id,
         arm="polling",
-        path="/events",
+        path=settings.path or "/events",
         offsets_us=polls.offsets_us,
         timeout_s=scenario.polling.timeout_s,
         pool_size=settings.pool_size,

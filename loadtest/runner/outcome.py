@@ -13,7 +13,7 @@ from loadtest.monitor import Usage
 from loadtest.recorder import TIMED_OUT, HistogramOverflow, Samples, histogram
 from loadtest.runner.figures_of_merit import quantiles_s, server_metrics
 from loadtest.runner.generation import ROLE
-from loadtest.runner.processes import Child, Crew
+from loadtest.runner.processes import Child, Crew, Fleet
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings, idle_span
 from loadtest.schedule import IntArray
@@ -140,6 +140,22 @@ def inbox_counters(status: Mapping[str, Any]) -> Counters:
     return counters
 
 
+def not_measured(measured: Measured, servers: Mapping[str, object], fleet: Fleet) -> list[str]:
+    """What a load of somebody else's server cannot tell, each with why."""
+    if servers:
+        return []
+    told = ["the server's CPU, memory and waiting: its processes are not ours to read"]
+    if measured.records is None and measured.arm == "webhook":
+        told.append("created to visible, lost, duplicates: its inbox is not ours to read")
+        if fleet.elsewhere:
+            told.append(
+                "created to visible: its clock is not the workers' (send to answer needs one clock only)"
+            )
+    if measured.arm == "polling":
+        told.append("empty_ratio: every poll asks for a first page, for what it holds is not ours to know")
+    return told
+
+
 def busiest_share(crew: Crew, generator: Usage | None) -> float | None:
     """How much of a core the busiest generator process had, or all of them of the cores they share.
 
@@ -224,6 +240,7 @@ def finish(
             "event_loops": event_loops,
             "cpus": context.crew.cpus.describe(),
             "generators": context.crew.reports,
+            "not_measured": not_measured(measured, servers, context.crew.fleet),
             "idle_cpu_per_s": {role: usage and usage.idle_cpu_per_s for role, usage in usages.items()},
             "failures": samples.failures(),
             "origin_us": measured.origin_us,

@@ -393,4 +393,9 @@ def require_reachable(host: str, ca: str | None = None) -> None:
         return  # it answers; that is all we ask here
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise InputError(
+                f"--host {host}: its certificate is not trusted ({reason.verify_message}); "
+                "--ca FILE names certificates that vouch for it"
+            ) from None
         raise InputError(f"--host {host}: no server answers there ({reason}); is it running?") from None

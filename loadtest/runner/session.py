@@ -67,6 +67,7 @@ class Settings:
     disturbance: Disturbance | None = None
     host: str | None = None
     rate_per_s: float | None = None
+    path: str | None = None
 
 
 @contextlib.contextmanager

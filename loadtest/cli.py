@@ -19,6 +19,7 @@ from loadtest.inbox_cli import app as inbox_commands
 from sim.errors import InputError
 
 if TYPE_CHECKING:
+    from loadtest.plans import Wishes
     from loadtest.runner import LoadResult
     from loadtest.runner.processes import Fleet
 
@@ -44,6 +45,15 @@ ThresholdOption = Annotated[
         help="exit with 4 if missed, e.g. 'latency_p99_s<0.25'; what failed misses any bound on latency",
     ),
 ]
+ShapeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shape",
+        metavar="KIND:…",
+        help="a load shape instead of the workload: constant, poisson, steps, ramp, spike, sine or soak, "
+        "e.g. ramp:from=10,to=300 or steps:rates=100/200/400,each=10",
+    ),
+]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, metavar="N", help="fixes events, service times and poll phases")
 ]
@@ -62,10 +72,42 @@ def load_command(
     scenario: ScenarioArgument,
     arms: Annotated[
         list[str] | None,
-        typer.Option("-a", "--arm", metavar="ARM", help="webhook (default) or polling; may be repeated"),
+        typer.Option(
+            "-a",
+            "--arm",
+            metavar="ARM",
+            help="webhook (default), thin_webhook, polling, conditional_polling, adaptive_polling, "
+            "long_polling, streaming; may be repeated",
+        ),
     ] = None,
     duration: DurationOption = None,
     rate: RateOption = None,
+    shape: ShapeOption = None,
+    storms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--storm",
+            metavar="KIND:…",
+            help="duplicates:share=0.3,times=3, forgeries:share=0.5, retries, or (pollers) herd; "
+            "may be repeated",
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source", metavar="NAME", help="whose webhooks are sent, e.g. stripe (default: the scenario's)"
+        ),
+    ] = None,
+    payload_cv: Annotated[
+        float,
+        typer.Option(
+            "--payload-cv", metavar="X", help="vary the payloads' sizes: lognormal, standard deviation / mean"
+        ),
+    ] = 0.0,
+    clients: Annotated[
+        int | None,
+        typer.Option("--clients", metavar="N", help="pollers or held connections (default: subscribers)"),
+    ] = None,
     thresholds: ThresholdOption = None,
     host: Annotated[
         str | None, typer.Option("--host", metavar="URL", help="load a server that runs already")
@@ -76,6 +118,10 @@ def load_command(
     ] = None,
     ca: Annotated[
         str | None, typer.Option("--ca", metavar="FILE", help="certificates that vouch for an https --host")
+    ] = None,
+    public_url: Annotated[
+        str | None,
+        typer.Option("--public-url", metavar="URL", help="that server's URL, where providers sign it"),
     ] = None,
     generators: Annotated[
         int, typer.Option("--generators", min=1, metavar="N", help="Locust processes that share the schedule")
@@ -106,13 +152,16 @@ def load_command(
         bool, typer.Option("--web", help="open Locust's web page on the scenario instead of running it")
     ] = False,
 ) -> None:
-    """Load ONE server: webhook senders at the receiver, or a crowd of pollers at the events API."""
+    """Load ONE server: senders at the receiver, pollers or held connections at the events API."""
     chosen = tuple(arms or ("webhook",))
     fleet = _fleet(generators, expect_workers, master, ca)
     if web:
+        from loadtest.plans import Wishes
+
         if generators > 1 or expect_workers or path:
             raise InputError("--web is plain Locust in one process; run it yourself for more (locust --help)")
-        raise typer.Exit(_web(scenario, chosen, rate, duration, host, seed, pool, ca))
+        wishes = Wishes(rate, shape, duration, tuple(storms or ()), source, payload_cv, clients, public_url)
+        raise typer.Exit(_web(scenario, chosen, wishes, host, seed, pool, ca))
     from loadtest.runner import load
     from sim.scenario import load_scenario
 
@@ -122,16 +171,22 @@ def load_command(
         load_scenario(scenario),
         chosen,
         rate_per_s=rate,
+        shape=shape,
         duration_s=duration,
+        storms=tuple(storms or ()),
+        source=source,
+        payload_cv=payload_cv,
+        clients=clients,
+        public_url=public_url,
         thresholds=tuple(thresholds or ()),
         host=host,
         path=path,
+        fleet=fleet,
         seed=seed,
         pool_size=pool,
         out=out,
         command=shlex.join(["hookbench", *sys.argv[1:]]),
         figures=figures,
-        fleet=fleet,
     )
 
     raise typer.Exit(_show(result, as_json=as_json))
@@ -149,6 +204,7 @@ def race_command(
     ] = 1,
     duration: DurationOption = None,
     rate: RateOption = None,
+    shape: ShapeOption = None,
     thresholds: ThresholdOption = None,
     seed: SeedOption = 1,
     pool: PoolOption = 100,
@@ -158,10 +214,11 @@ def race_command(
 ) -> None:
     """Send the same events through each arm, end to end, and compare them event by event."""
     from loadtest.runner import race
+    from loadtest.schedule import with_shape
     from sim.scenario import load_scenario
 
     result = race(
-        load_scenario(scenario),
+        with_shape(load_scenario(scenario), shape, rate),
         tuple(arms or ("webhook", "polling")),
         runs=runs,
         rate_per_s=rate,
@@ -199,9 +256,10 @@ def _fleet(generators: int, expect_workers: int, master: str, ca: str | None) ->
 
 def _invitation(arm: str, fleet: Fleet) -> str:
     """How to start the workers that a run waits for."""
+    from loadtest.plans import SENDERS
     from loadtest.runner.generation import locustfile
 
-    secret = "HOOKBENCH_WEBHOOK_SECRET=whsec_... " if arm == "webhook" else ""
+    secret = "HOOKBENCH_WEBHOOK_SECRET=whsec_... " if arm in SENDERS else ""
     return (
         f"waiting for {fleet.expect_workers} workers at {fleet.bind_host}:{fleet.bind_port}; each is\n"
         f"  {secret}locust -f {locustfile(arm)} --worker --master-host HOST --master-port {fleet.bind_port}"
@@ -231,8 +289,7 @@ def _show(result: LoadResult, *, as_json: bool) -> int:
 def _web(
     scenario: str,
     arms: tuple[str, ...],
-    rate: float | None,
-    duration: float | None,
+    wishes: Wishes,
     host: str | None,
     seed: int,
     pool: int,
@@ -241,19 +298,24 @@ def _web(
     """Hand over to plain Locust with its web page; it loads a server that runs already."""
     import subprocess
 
+    from loadtest.plans import LISTENERS, LOAD_ARMS, scenario_for
     from loadtest.runner.generation import locustfile
-    from loadtest.runner.load import ARMS
     from loadtest.runner.processes import require_reachable
     from sim.scenario import load_scenario
 
-    load_scenario(scenario)
-    if len(arms) != 1 or arms[0] not in ARMS:
-        raise InputError(f"--web shows one arm, {' or '.join(ARMS)}, not {', '.join(arms)}")
+    if len(arms) != 1 or arms[0] not in LOAD_ARMS:
+        raise InputError(f"--web shows one arm of {', '.join(LOAD_ARMS)}, not {', '.join(arms)}")
+    effective = scenario_for(arms[0], load_scenario(scenario), wishes)
     if host is None:
         raise InputError("--web needs --host, the URL of a running server (see `hookbench serve`)")
     require_reachable(host, ca)
+    clients = wishes.clients or effective.subscribers.count
+    users = pool + (clients if arms[0] in LISTENERS else 0)
     command = [sys.executable, "-m", "locust", "-f", str(locustfile(arms[0])), "--host", host]
-    command += ["-u", str(pool), "-r", str(pool), "--scenario", scenario, "--seed", str(seed)]
-    command += ["--rate-per-s", str(rate or 0), "--duration-s", str(duration or 0), "--web-host", "127.0.0.1"]
+    command += ["-u", str(users), "-r", str(users), "--scenario", scenario, "--seed", str(seed)]
+    command += ["--rate-per-s", str(wishes.rate_per_s or 0), "--duration-s", str(wishes.duration_s or 0)]
+    command += ["--shape", wishes.shape or "", "--storm", " ".join(wishes.storms)]
+    command += ["--source", wishes.source or "", "--payload-cv", str(wishes.payload_cv)]
+    command += ["--public-url", wishes.public_url or "", "--clients", str(clients)]
     command += ["--ca", ca] if ca else []
-    return subprocess.run(command, check=False).returncode
+    return subprocess.run([*command, "--web-host", "127.0.0.1"], check=False).returncode

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from hdrh.histogram import HdrHistogram
 
 from loadtest.schedule import IntArray
+from loadtest.traffic import FORGED
 from sim.errors import VoidRun
 
 BoolArray = npt.NDArray[np.bool_]
@@ -54,6 +55,10 @@ class Samples:
         status: the HTTP status or one of UNSENT, TIMED_OUT, REFUSED, BROKEN.
         response_bytes: size of the response body.
         queued: 1 where every sender was busy when the request was due, so that it had to wait.
+        event: which event the request brings; of several requests only one is `GENUINE`.
+        kind: GENUINE, COPY or FORGED, see `loadtest.traffic`.
+        attempts: how often it was sent, more than once only in a storm of retries; the other columns then
+            tell of the first sending and of the last answer.
     """
 
     index: IntArray
@@ -64,22 +69,43 @@ class Samples:
     status: IntArray
     response_bytes: IntArray
     queued: IntArray
+    event: IntArray
+    kind: IntArray
+    attempts: IntArray
 
     @classmethod
-    def scheduled(cls, index: IntArray, intended_us: IntArray) -> Samples:
-        """Room for the answers of requests not yet sent."""
+    def scheduled(
+        cls,
+        index: IntArray,
+        intended_us: IntArray,
+        event: IntArray | None = None,
+        kind: IntArray | None = None,
+    ) -> Samples:
+        """Room for the answers of requests not yet sent; each the only one of its event unless said."""
         count = index.size
         missing = np.full((3, count), MISSING, dtype=np.int64)
         nothing = np.zeros((3, count), dtype=np.int64)
-        return cls(index.copy(), intended_us.copy(), *missing, *nothing)
+        carried = index if event is None else event
+        kinds = np.zeros(count, dtype=np.int64) if kind is None else kind
+        attempts = np.zeros(count, dtype=np.int64)
+        columns = (
+            index.copy(),
+            intended_us.copy(),
+            *missing,
+            *nothing,
+            carried.copy(),
+            kinds.copy(),
+            attempts,
+        )
+        return cls(*columns)
 
     def due_from(self, start_us: int) -> Samples:
         """Only the requests intended at `start_us` or later."""
         return self.chosen(self.intended_us >= start_us)
 
-    def chosen(self, rows: BoolArray | IntArray) -> Samples:
-        """Only some requests, by a mask or by position."""
-        return Samples(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+    def chosen(self, chosen: BoolArray | IntArray) -> Samples:
+        """Only some of the requests, by a mask or by their places in a new order."""
+        return Samples(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
 
     @property
     def sent(self) -> BoolArray:
@@ -89,9 +115,31 @@ class Samples:
 
     @property
     def acknowledged(self) -> BoolArray:
-        """Which requests were answered with a success (2xx, or 304 to a conditional GET)."""
+        """Which genuine requests were answered with a success (2xx, or 304 to a conditional GET)."""
+        acknowledged: BoolArray = self._succeeded & (self.kind != FORGED)
+        return acknowledged
+
+    @property
+    def refused(self) -> BoolArray:
+        """Which forged requests were refused (401 or 403), as they should be."""
+        refused: BoolArray = (self.kind == FORGED) & np.isin(self.status, (401, 403))
+        return refused
+
+    @property
+    def failed(self) -> BoolArray:
+        """Which requests left and were not answered as they should be."""
+        failed: BoolArray = self.sent & ~self.acknowledged & ~self.refused
+        return failed
+
+    @property
+    def _succeeded(self) -> BoolArray:
         good: BoolArray = ((self.status >= 200) & (self.status < 300)) | (self.status == 304)
         return good
+
+    @property
+    def forgeries_acknowledged(self) -> int:
+        """How many forged requests were taken for good: a hole in the server."""
+        return int((self._succeeded & (self.kind == FORGED)).sum())
 
     @property
     def corrected_us(self) -> IntArray:
@@ -104,6 +152,12 @@ class Samples:
         """Real send time to answer, of the acknowledged requests."""
         chosen = self.acknowledged
         return self.done_us[chosen] - self.sent_us[chosen]
+
+    @property
+    def refused_us(self) -> IntArray:
+        """Intended time to refusal, of the forged requests that were refused."""
+        chosen = self.refused
+        return self.done_us[chosen] - self.intended_us[chosen]
 
     @property
     def lag_us(self) -> IntArray:
@@ -131,7 +185,7 @@ class Samples:
 
     def failures(self) -> dict[str, int]:
         """How often each kind of failure was seen, e.g. ``{"HTTP 503": 12, "timed out": 3}``."""
-        failed = self.status[self.sent & ~self.acknowledged]
+        failed = self.status[self.failed]
         kinds, counts = np.unique(failed, return_counts=True)
         words = [STATUS_WORDS.get(int(kind), f"HTTP {int(kind)}") for kind in kinds]
         # A request that left but was still open at the end keeps status UNSENT: call it what it is.

@@ -16,7 +16,7 @@ import io
 import json
 import tempfile
 import zipfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.errors import InputError
+from sim.shape import parse_shape
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
@@ -32,7 +33,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 PLAN_VARIABLE = "HOOKBENCH_PLAN"
-PLAN_SCHEMA = 1
+PLAN_SCHEMA = 2
 DEFAULT_POOL_SIZE = 100
 DEFAULT_DURATION_S = 30.0
 MAX_REQUESTS = 5_000_000
@@ -90,7 +91,7 @@ def scheduled_scenario(
 
     `rate_per_s` replaces the workload by a Poisson process at that rate (same payload);
     `duration_s` replaces the run's length. A simulated day is not loaded for a day: without
-    `duration_s` at most `DEFAULT_DURATION_S` seconds are run.
+    `duration_s` at most `DEFAULT_DURATION_S` seconds are run, or what the workload's shape itself lasts.
 
     Raises:
         InputError: a rate or duration that is not above 0, or more than `MAX_REQUESTS` events.
@@ -98,7 +99,7 @@ def scheduled_scenario(
     for name, value in (("rate", rate_per_s), ("duration", duration_s)):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise InputError(f"--{name} must be a number above 0, got {value}")
-    seconds = min(scenario.run.duration_s, DEFAULT_DURATION_S) if duration_s is None else float(duration_s)
+    seconds = _usual_duration_s(scenario) if duration_s is None else float(duration_s)
     changes: dict[str, Any] = {"run.duration_s": seconds}
     if scenario.run.warmup_s >= seconds:
         changes["run.warmup_s"] = 0.0
@@ -109,9 +110,48 @@ def scheduled_scenario(
             "payload_bytes": scenario.workload.payload_bytes,
         }
     scheduled = scenario.with_values(**changes)
-    if scheduled.workload.kind != "trace":
-        require_schedulable(scheduled.workload.rate_per_s * seconds, "rate × duration")
+    match scheduled.workload.kind:
+        case "trace":
+            pass  # its events are counted once they are read
+        case "shaped":
+            require_schedulable(scheduled.workload.expected_events(seconds), scheduled.workload.shape)
+        case _:
+            require_schedulable(scheduled.workload.rate_per_s * seconds, "rate × duration")
     return scheduled
+
+
+def _usual_duration_s(scenario: Scenario) -> float:
+    own_s = parse_shape(scenario.workload.shape).duration_s if scenario.workload.kind == "shaped" else None
+    return min(scenario.run.duration_s, DEFAULT_DURATION_S) if own_s is None else own_s
+
+
+def with_shape(scenario: Scenario, shape: str | None, rate_per_s: float | None = None) -> Scenario:
+    """The scenario with a load shape in place of its workload (same payload); itself without one.
+
+    Raises:
+        InputError: it is no shape, see `sim.shape`; or a rate was given as well.
+    """
+    if shape is None:
+        return scenario
+    if rate_per_s is not None:
+        raise InputError(f"--rate and --shape exclude each other; a shape has its own rate: {shape!r}")
+    workload = scenario.workload
+    shaped = {"kind": "shaped", "shape": parse_shape(shape).text}
+    return scenario.with_values(
+        workload={**shaped, "payload_bytes": workload.payload_bytes, "content": workload.content}
+    )
+
+
+def shape_of(scenario: Scenario) -> str:
+    """How the scenario's events come, in a few words for people."""
+    workload = scenario.workload
+    match workload.kind:
+        case "shaped":
+            return workload.shape
+        case "trace":
+            return f"trace {Path(workload.path).name}"
+        case _:
+            return f"{workload.kind} {workload.rate_per_s:g}/s"
 
 
 def event_schedule(scenario: Scenario, seed: int) -> IntArray:
@@ -141,63 +181,38 @@ def event_times_s(scenario: Scenario, seed: int) -> FloatArray:
     return whole[whole < scenario.run.duration_s]
 
 
-@dataclass(frozen=True)
-class PollSchedule:
-    """A crowd's polls: when each leaves and how many events it will find.
-
-    Attributes:
-        offsets_us: intended times, sorted.
-        poller: which poller of the crowd asks, shape as `offsets_us`.
-        due: events created since that poller's previous tick, at most a page.
-    """
-
-    offsets_us: IntArray
-    poller: IntArray
-    due: IntArray
-
-
-def crowd_schedule(
-    phases_s: FloatArray, interval_s: float, duration_s: float, event_times_s: FloatArray, page_size: int
-) -> PollSchedule:
-    """Fixed-rate polls of a crowd: poller i asks at `phases_s[i] + k * interval_s` below `duration_s`.
-
-    Each poll finds the events created since the previous tick, the first those since tick -1.
-    """
-    times: list[FloatArray] = []
-    pollers: list[IntArray] = []
-    due: list[IntArray] = []
-    for poller, phase in enumerate(phases_s):
-        ticks = phase + np.arange(-1, max(0, int(np.ceil((duration_s - phase) / interval_s)))) * interval_s
-        # Differences of counts at the ticks themselves: no event falls between two of them, or into both.
-        seen = np.searchsorted(event_times_s, ticks, side="right")
-        times.append(ticks[1:])
-        pollers.append(np.full(ticks.size - 1, poller, dtype=np.int64))
-        due.append(np.minimum(np.diff(seen), page_size))
-    moments = np.concatenate(times)
-    order = np.argsort(moments, kind="stable")
-    return PollSchedule(
-        intended_us(moments[order]),
-        np.concatenate(pollers)[order],
-        np.concatenate(due)[order].astype(np.int64),
-    )
+def _nothing() -> IntArray:
+    return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What one Locust process is to send.
 
+    Arrays are by request, or by event where said; an empty one stands for what is usual.
+
     Attributes:
         run_id: distinguishes this run's event ids from any other's.
-        arm: the Locust file's name: webhook, polling or publisher.
+        arm: the Locust file's name, e.g. webhook or publisher.
         path: the request path at the host.
         offsets_us: intended times since the origin, one a request.
-        payload_bytes: the size the envelope is padded to.
+        payload_bytes: the size of a payload, where `sizes` does not say.
         timeout_s: a request without an answer for so long has failed.
         pool_size: greenlets, hence requests in flight at most; a full pool shows as lag.
         lead_in_s: quiet seconds between being ready and the origin.
-        due: polling only: how many events each poll is to find.
-        cursors: polling only: `cursors[k]` is the cursor after which k events follow.
-        page_size: polling only.
+        source: senders: how requests are signed and what they hold, see `loadtest.senders`.
+        public_url: senders: the receiver's URL as its provider knows it, for those who sign it.
+        event: which event each request brings; empty: the request's own number.
+        kind: what each request is, see `loadtest.traffic`; empty: all genuine.
+        sizes: each event's payload in bytes; empty: `payload_bytes`.
+        retries_us: how long after each failed attempt of an event it is sent again, shape (events,
+            attempts - 1), -1 for never.
+        due: pollers: how many events each poll is to find.
+        cursors: pollers: `cursors[k]` is the cursor after which k events follow.
+        etag: pollers: the entity tag of the page with nothing on it; empty: do not ask conditionally.
+        page_size: pollers.
+        clients: held connections: how many there are.
+        wait_s: long pollers: how long the provider may hold a request.
     """
 
     run_id: str
@@ -208,16 +223,28 @@ class Plan:
     timeout_s: float = 10.0
     pool_size: int = DEFAULT_POOL_SIZE
     lead_in_s: float = 0.25
-    due: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    source: str = "standard"
+    public_url: str = ""
+    event: IntArray = field(default_factory=_nothing)
+    kind: IntArray = field(default_factory=_nothing)
+    sizes: IntArray = field(default_factory=_nothing)
+    retries_us: IntArray = field(default_factory=_nothing)
+    due: IntArray = field(default_factory=_nothing)
     cursors: tuple[str, ...] = ()
+    etag: str = ""
     page_size: int = 100
+    clients: int = 0
+    wait_s: float = 0.0
 
     def write(self, folder: Path) -> None:
-        """Write `plan.json`, `offsets_us.npy` and `due.npy` into an existing folder."""
-        np.save(folder / "offsets_us.npy", self.offsets_us)
-        np.save(folder / "due.npy", self.due)
-        document = asdict(self) | {"schema_version": PLAN_SCHEMA}
-        del document["offsets_us"], document["due"]
+        """Write `plan.json` and an `.npy` for each array into an existing folder."""
+        document: dict[str, Any] = {"schema_version": PLAN_SCHEMA}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, np.ndarray):
+                np.save(folder / f"{each.name}.npy", value)
+            else:
+                document[each.name] = value
         (folder / "plan.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
 
     @classmethod
@@ -229,7 +256,7 @@ class Plan:
         """
         try:
             document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-            arrays = {name: np.load(folder / f"{name}.npy") for name in ("offsets_us", "due")}
+            arrays = {path.stem: np.load(path) for path in folder.glob("*.npy")}
         except (OSError, ValueError) as error:
             raise InputError(f"{PLAN_VARIABLE}={folder}: no readable plan there: {error}") from None
         schema = document.pop("schema_version", None)
@@ -237,6 +264,24 @@ class Plan:
             raise InputError(f"{folder}: plan of schema {schema}, this version reads {PLAN_SCHEMA}")
         document["cursors"] = tuple(document["cursors"])
         return cls(**document, **arrays)
+
+    def events_us(self) -> IntArray:
+        """When each event is created, µs since the origin: when its genuine request is due."""
+        if self.event.size == 0:
+            return self.offsets_us
+        created = np.zeros(int(self.event.max(initial=-1)) + 1, dtype=np.int64)
+        created[self.event] = self.offsets_us  # a forgery creates its own
+        genuine = self.kind == 0
+        created[self.event[genuine]] = self.offsets_us[genuine]
+        return created
+
+    def patience_s(self) -> float:
+        """How long after the last dispatch an answer may come, with every retry that is to be made."""
+        delays_us = np.maximum(self.retries_us, 0)
+        if delays_us.size == 0:
+            return self.timeout_s
+        most = int((self.retries_us >= 0).sum(axis=1).max())
+        return (1 + most) * self.timeout_s + float(delays_us.sum(axis=1).max()) / 1e6
 
     def to_bytes(self) -> bytes:
         """The files that `write` writes, in a zip archive."""

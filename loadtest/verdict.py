@@ -25,12 +25,15 @@ THRESHOLD = re.compile(r"^\s*(?P<metric>[a-z][a-z0-9_]*)\s*(?P<sign><=|>=|<|>)\s
 class Ledger:
     """Where every scheduled request ended up, counted exactly after the drain.
 
-    scheduled = sent + unsent; sent = acknowledged + failed; acknowledged = visible + lost, where lost
+    scheduled = sent + unsent; sent = acknowledged + refused + failed; acknowledged = visible + lost +
+    repeated, where refused are forged requests that were turned away, as they should be, repeated are
+    acknowledged requests for an event that another request had acknowledged, and lost
     means acknowledged by the receiver and never visible, which must not happen. In a race the requests
     are publications, and between publication and receiver stands a sender that may have `given_up` or
     left an event `pending` (backing off when the drain ended): both come to the right-hand side, and
     show as `lost_ratio` and `pending_ratio`; for a load they are None.
-    Duplicates are counted apart. `visible`, `lost` and `duplicates` are None where the inbox
+    Duplicates, as the inbox counted them, stand apart, and so do retries, further sendings of a request whose
+    last answer decides. `visible`, `lost` and `duplicates` are None where the inbox
     belongs to somebody else (``--host``) or the arm stores nothing.
     `unacknowledged_visible` are events that became visible although their sender was told
     otherwise (an answer lost or late); they are outside the third identity.
@@ -47,23 +50,34 @@ class Ledger:
     unacknowledged_visible: int | None = None
     given_up: int | None = None
     pending: int | None = None
+    refused: int | None = None
+    repeated: int | None = None
+    retries: int | None = None
+    forgeries_acknowledged: int | None = None
 
     def mismatches(self) -> list[str]:
         """The identities that do not hold, in words; empty when the books balance."""
         found = []
         if self.scheduled != self.sent + self.unsent:
             found.append(f"{self.scheduled} scheduled, but {self.sent} sent + {self.unsent} unsent")
-        if self.sent != self.acknowledged + self.failed:
-            found.append(f"{self.sent} sent, but {self.acknowledged} acknowledged + {self.failed} failed")
+        if self.sent != self.acknowledged + (self.refused or 0) + self.failed:
+            found.append(
+                f"{self.sent} sent, but {self.acknowledged} acknowledged + "
+                + (f"{self.refused} refused + " if self.refused else "")
+                + f"{self.failed} failed"
+            )
         if self.visible is not None and self.lost is not None:
             undelivered = (self.given_up or 0) + (self.pending or 0)
-            if self.acknowledged != self.visible + self.lost + undelivered:
+            if self.acknowledged != self.visible + self.lost + (self.repeated or 0) + undelivered:
                 found.append(
                     f"{self.acknowledged} acknowledged, but {self.visible} visible + {self.lost} lost"
+                    + (f" + {self.repeated} repeated" if self.repeated else "")
                     + (f" + {undelivered} given up or pending" if undelivered else "")
                 )
             if self.lost > 0:
                 found.append(f"{self.lost} acknowledged events never became visible")
+        if self.forgeries_acknowledged:
+            found.append(f"{self.forgeries_acknowledged} forged requests were acknowledged")
         return found
 
     def as_dict(self) -> dict[str, int | None]:

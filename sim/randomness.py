@@ -15,6 +15,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.compiled import jit
 
@@ -73,6 +74,9 @@ class Stream(IntEnum):
     PARTITION = 41
     REBALANCE = 42
     CONTENTION_HOP = 43
+    PAYLOAD_BYTES = 44
+    DUPLICATE = 45
+    FORGERY = 46
 
 
 @jit
@@ -96,6 +100,15 @@ def uniform(seed: int, stream: int, entity: int, index: int) -> float:
     """
     state = splitmix64(splitmix64(splitmix64(seed, 0), stream), entity)
     return (np.float64(splitmix64(state, index) >> _SHIFT_12) + 0.5) * 2.0**-52
+
+
+@jit
+def uniforms(seed: int, stream: int, entity: int, count: int) -> NDArray[np.float64]:
+    """The first `count` draws of an entity, shape (count,); see `uniform`."""
+    draws = np.empty(count, dtype=np.float64)
+    for index in range(count):
+        draws[index] = uniform(seed, stream, entity, index)
+    return draws
 
 
 @jit

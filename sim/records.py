@@ -254,7 +254,7 @@ def measured_records(
     visible_us: ArrayLike,
     attempts: ArrayLike,
     copies: ArrayLike,
-    via: Via,
+    via: Via | ArrayLike,
     status: ArrayLike,
     origin_us: int,
     subscriber: int = 0,
@@ -267,7 +267,7 @@ def measured_records(
         visible_us: when the worker had served it, `MISSING_US` if it never did.
         attempts: tries made.
         copies: copies accepted.
-        via: the way all of them came.
+        via: a `Via` each, or the way all of them came.
         status: a `Status` each.
         origin_us: the instant that becomes 0 s.
         subscriber: whose records these are.
@@ -281,7 +281,7 @@ def measured_records(
         visible=_seconds(visible_us, origin_us),
         attempts=np.asarray(attempts, dtype=np.int32),
         copies=np.asarray(copies, dtype=np.int32),
-        via=np.full(len(created), via, dtype=np.int8),
+        via=np.broadcast_to(np.asarray(via, dtype=np.int8), len(created)),
         status=np.asarray(status, dtype=np.int8),
     )
 

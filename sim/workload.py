@@ -20,8 +20,10 @@ from sim.scenario import (
     DiurnalWorkload,
     PeriodicWorkload,
     PoissonWorkload,
+    ShapedWorkload,
     TraceWorkload,
 )
+from sim.shape import parse_shape
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
@@ -134,6 +136,15 @@ def _periodic(workload: PeriodicWorkload, duration_s: float, seed: int) -> NDArr
     return times[times < duration_s]
 
 
+def _shaped(workload: ShapedWorkload, duration_s: float, seed: int) -> NDArray[np.float64]:
+    shape = parse_shape(workload.shape)
+    if shape.spacing == "even":
+        units = shape.even_units(duration_s)
+    else:
+        units = _poisson(1.0, shape.expected(duration_s), seed)
+    return shape.times_s(units, duration_s)
+
+
 def _trace(workload: TraceWorkload, duration_s: float) -> NDArray[np.float64]:
     from sim.traces import read_trace  # noqa: PLC0415 - only traces need the reader
 
@@ -164,7 +175,10 @@ def _refuse_beyond_reason(scenario: Scenario) -> None:
     workload, subscribers, duration_s = scenario.workload, scenario.subscribers, scenario.run.duration_s
     if isinstance(workload, TraceWorkload):
         return
-    events = workload.rate_per_s * duration_s
+    if isinstance(workload, ShapedWorkload):
+        events = workload.expected_events(duration_s)
+    else:
+        events = workload.rate_per_s * duration_s
     wanted = max(events, events * subscribers.count * subscribers.interest)
     if wanted > MAX_DELIVERIES:
         raise ScenarioError(
@@ -206,5 +220,7 @@ def event_times(scenario: Scenario, seed: int) -> NDArray[np.float64]:
             return _diurnal(w.rate_per_s, w.amplitude, w.period_s, w.peak_s, duration_s, seed)
         case BatchWorkload() as w:
             return _batches(w.rate_per_s, w.batch_mean, w.batch_size == "constant", duration_s, seed)
+        case ShapedWorkload() as workload:
+            return _shaped(workload, duration_s, seed)
         case TraceWorkload() as workload:
             return _trace(workload, duration_s)

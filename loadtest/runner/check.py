@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Sequence
 
+from loadtest.plans import LISTENERS
 from loadtest.runner.figures_of_merit import KNOWN_METRICS
 from loadtest.runner.processes import Fleet
 from loadtest.schedule import require_seed
@@ -55,5 +56,11 @@ def require_fleet(fleet: Fleet, arms: Sequence[str], host: str | None, pool_size
             ssl.create_default_context(cafile=fleet.ca)
         except OSError as error:
             raise InputError(f"--ca {fleet.ca}: no certificates to read there ({error})") from None
+    held = [arm for arm in arms if arm in LISTENERS]
+    if fleet.elsewhere and held:
+        raise InputError(
+            f"--expect-workers: {held[0]} measures from one worker's clock to another's, and machines do not "
+            "share one; use --generators"
+        )
     if fleet.elsewhere and len(arms) > 1:
         raise InputError(f"workers end with their run, so give one arm, not {', '.join(arms)}")

@@ -11,41 +11,43 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from loadtest.inbox import LedgerRow
-from loadtest.runner.outcome import inbox_counters, visible_us
+from loadtest.runner.outcome import visible_us
 from loadtest.runner.processes import Child, ProcessFailed
 from loadtest.runner.results import ArmRun, Paired
 from loadtest.schedule import IntArray
 from sim.experiment import paired_difference
-from sim.records import MISSING_US, Counters, Status, Via, measured_records
+from sim.records import MISSING_US, Status, Via, measured_records
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def race_records(
-    arm: str,
     intended_us: IntArray,
     rows: Sequence[LedgerRow],
     provider_rows: Sequence[Mapping[str, str]],
+    tries: tuple[IntArray, IntArray],
+    via: Via,
     origin_us: int,
 ) -> pd.DataFrame:
     """Delivery records of one arm, from the schedule, the provider's ledger and the inbox.
 
-    A polled event's first attempt is the poll that carried it, hence its arrival.
+    Args:
+        intended_us: when each event was to be published.
+        rows: the inbox; what is in it says itself which way it came.
+        provider_rows: the provider's ledger; "failed" is lost unless it became visible all the same.
+        tries: when each event was first tried, and how often.
+        via: the way of what is not in the inbox.
+        origin_us: the run's origin.
     """
     size = intended_us.size
     when, copies = visible_us(rows, size)
-    first = np.full(size, MISSING_US, dtype=np.int64)
-    attempts = np.zeros(size, dtype=np.int32)
+    first, attempts = tries
+    ways = np.full(size, via)
+    for row in rows:
+        if 0 <= row.event_index < size:
+            ways[row.event_index] = Via[row.via.upper()]
     status = np.full(size, Status.PENDING)
-    if arm == "polling":
-        for row in rows:
-            if 0 <= row.event_index < size:
-                first[row.event_index], attempts[row.event_index] = row.received_us, 1
-    else:
-        for entry in provider_rows:
-            index = int(entry["index"])
-            first[index], attempts[index] = int(entry["first_attempt_us"]), int(entry["attempts"])
     for entry in provider_rows:
         if entry["outcome"] == "failed":
             status[int(entry["index"])] = Status.LOST
@@ -56,48 +58,10 @@ def race_records(
         visible_us=when,
         attempts=attempts,
         copies=copies,
-        via=Via.POLL if arm == "polling" else Via.WEBHOOK,
+        via=ways,
         status=status,
         origin_us=origin_us,
     )
-
-
-def with_missed(
-    provider_rows: Sequence[Mapping[str, str]], rows: Sequence[LedgerRow], missed: int
-) -> list[dict[str, str]]:
-    """The provider's ledger, with the outcome "failed" for what it had forgotten before the poller came.
-
-    One poller that reads in order misses the oldest of what it has not seen.
-    """
-    seen = {row.event_index for row in rows}
-    marked = []
-    for entry in provider_rows:
-        lost = missed > 0 and int(entry["index"]) not in seen
-        missed -= lost
-        marked.append({**entry, "outcome": "failed"} if lost else dict(entry))
-    return marked
-
-
-def window_counters(arm: str, in_window: Mapping[str, Mapping[str, Any]]) -> Counters:
-    """The servers' counts over the window, by the model's names; what they did not count stays unknown."""
-    if not in_window:
-        return Counters.unknown()
-    consumer, provider = in_window["receiver"], in_window["provider"]
-    counters = inbox_counters(consumer)
-    if arm == "webhook":
-        counters.requests = provider["dispatched"]
-        counters.timeouts = provider["timeouts"]
-        counters.errors = provider["connection_errors"]
-        counters.rejected = consumer.get("rejected_full")
-        counters.request_bytes = provider.get("request_bytes")
-        counters.response_bytes = provider.get("response_bytes")
-        for name in ("unsent", "dead_letters", "redeliveries", "connections_opened"):
-            setattr(counters, name, provider.get(name))
-        return counters
-    for name in ("requests", "empty_responses", "not_modified", "timeouts", "errors", "rejected"):
-        setattr(counters, name, consumer[name])
-    counters.request_bytes, counters.response_bytes = consumer["request_bytes"], consumer["response_bytes"]
-    return counters
 
 
 def read_provider_ledger(path: Path, provider: Child) -> list[dict[str, str]]:

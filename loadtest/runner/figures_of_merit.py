@@ -27,12 +27,13 @@ KNOWN_METRICS = (
     *(f"latency_{name}_s" for name in LATENCY_NAMES),
     *(f"uncorrected_latency_{name}_s" for name in LATENCY_NAMES),
     *(f"visible_latency_{name}_s" for name in LATENCY_NAMES),
+    *(f"refused_latency_{name}_s" for name in LATENCY_NAMES),
     *("lag_p50_s", "lag_p99_s", "achieved_rate_per_s", "queued_ratio", "error_ratio"),
     *("freshness", "age_mean_s", "aoi_mean_s", "peak_aoi_mean_s"),
     *("attempts_per_event", "requests_per_event", "bytes_per_event", "duplicates_per_event"),
     *("empty_ratio", "lost_ratio", "pending_ratio", "on_time_ratio", "out_of_order_ratio"),
     *("rejected_ratio", "timeout_ratio", "not_modified_ratio", "dead_letter_ratio", "missed_ratio"),
-    *("goodput_per_s", "fairness", "unsent_per_event", "redeliveries_per_event"),
+    *("goodput_per_s", "fairness", "unsent_per_event", "redeliveries_per_event", "retries_per_event"),
     *(f"{role}_{name}" for role in SERVER_ROLES for name in ("utilisation", "queue_mean", "queue_max")),
     *("connections_mean", "connections_peak", "cost_per_million_events"),
     *(
@@ -118,7 +119,7 @@ def generator_metrics(samples: Samples, origin_us: int, duration_s: float) -> di
         metrics["achieved_rate_per_s"] = 0.0
     rejected = int(np.isin(samples.status, (429, 503)).sum())
     timed_out = int((samples.status == TIMED_OUT).sum())
-    failed = int((samples.sent & ~acknowledged).sum())
+    failed = int(samples.failed.sum())
     for name, count in (
         ("rejected_ratio", rejected),
         ("timeout_ratio", timed_out),

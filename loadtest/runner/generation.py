@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from loadtest.monitor import Monitor
 from loadtest.recorder import Samples
 from loadtest.runner.processes import WORKERS_TIMEOUT_S, Child, Crew, ProcessFailed
 from loadtest.runner.progress import Progress
-from loadtest.schedule import Plan
+from loadtest.schedule import IntArray, Plan
 
 START_TIMEOUT_S = 60.0
 GRACE_S = 30.0
@@ -28,6 +31,22 @@ def locustfile(arm: str) -> Path:
     return Path(loadtest.scenarios.__path__[0]) / f"{arm}.py"
 
 
+@dataclass(frozen=True)
+class Arrivals:
+    """What held connections received.
+
+    Attributes:
+        connection, event: which event on which connection; each pair once.
+        received_us: when, µs.
+        counts: of all connections: requests, empty, failures, response_bytes, duplicates, connections.
+    """
+
+    connection: IntArray
+    event: IntArray
+    received_us: IntArray
+    counts: Mapping[str, int]
+
+
 class Generation:
     """One run of the generator against one host."""
 
@@ -38,9 +57,9 @@ class Generation:
         plan.write(self.folder)
         self._fleet = crew.fleet
         self._reports = crew.reports
-        self.child: Child = crew.generator(
-            locustfile(plan.arm), host, self.folder, plan.pool_size, *crew.fleet.options()
-        )
+        users = plan.pool_size + plan.clients
+        options = crew.fleet.options()
+        self.child: Child = crew.generator(locustfile(plan.arm), host, self.folder, users, *options)
         monitor.watch(ROLE, self.child.pid)
 
     def origin_us(self) -> int:
@@ -67,7 +86,7 @@ class Generation:
             ProcessFailed: the generator died, did not come to an end, or left samples out.
         """
         last_us = int(self.plan.offsets_us[-1])
-        limit_s = (origin_us + last_us) / 1e6 + self.plan.timeout_s + GRACE_S
+        limit_s = (origin_us + last_us) / 1e6 + self.plan.patience_s() + GRACE_S
         with progress.stage(label, last_us / 1e6) as bar:
             while self.child.process.poll() is None:
                 bar.at((time.monotonic_ns() // 1000 - origin_us) / 1e6)
@@ -89,6 +108,24 @@ class Generation:
             )
         self._reports += status["workers"]
         return samples
+
+    def arrivals(self) -> Arrivals:
+        """What held connections received, once `samples` has waited for the end.
+
+        Raises:
+            ProcessFailed: more connections reported than there were to be.
+        """
+        columns: dict[str, list[IntArray]] = {"connection": [], "event": [], "received_us": []}
+        counts: Counter[str] = Counter()
+        for path in sorted(self.folder.glob("arrivals-*.npz")):
+            with np.load(path) as arrays:
+                columns["connection"].append(arrays["connection"] + counts["connections"])
+                columns["event"].append(arrays["event"])
+                columns["received_us"].append(arrays["received_us"])
+            counts.update(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+        if counts["connections"] != self.plan.clients:
+            raise ProcessFailed(f"Locust held {counts['connections']} of {self.plan.clients} connections")
+        return Arrivals(**{name: np.concatenate(parts) for name, parts in columns.items()}, counts=counts)
 
     def _require_alive(self) -> None:
         code = self.child.process.poll()

@@ -17,6 +17,7 @@ from loadtest.runner.processes import Child, Crew, Fleet
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings, idle_span
 from loadtest.schedule import IntArray
+from loadtest.traffic import COPY, FORGED, GENUINE
 from loadtest.verdict import Ledger, void_reasons
 from sim.records import MISSING_US, Counters, Status, Via, measured_records
 
@@ -71,19 +72,36 @@ def count(samples: Samples, rows: Sequence[LedgerRow] | None) -> Ledger:
         "sent": sent,
         "unsent": scheduled - sent,
         "acknowledged": int(acknowledged.sum()),
-        "failed": int((samples.sent & ~acknowledged).sum()),
-    }
+        "failed": int(samples.failed.sum()),
+    } | _storms(samples)
     if rows is None:
         return Ledger(**figures)
-    when, copies = visible_us(rows, scheduled)
+    genuine = samples.kind != FORGED
+    events = int(samples.event[genuine].max(initial=-1)) + 1
+    when, copies = visible_us(rows, events)
     seen = when != MISSING_US
+    taken = np.zeros(events, dtype=np.bool_)
+    taken[samples.event[acknowledged]] = True
+    if (samples.kind == COPY).any():
+        figures["repeated"] = figures["acknowledged"] - int(taken.sum())
     return Ledger(
         **figures,
-        visible=int((acknowledged & seen).sum()),
-        lost=int((acknowledged & ~seen).sum()),
+        visible=int((taken & seen).sum()),
+        lost=int((taken & ~seen).sum()),
         duplicates=int(np.maximum(copies - 1, 0).sum()),
-        unacknowledged_visible=int((~acknowledged & seen).sum()),
+        unacknowledged_visible=int((~taken & seen).sum()),
     )
+
+
+def _storms(samples: Samples) -> dict[str, int]:
+    """What storms add to the ledger, nothing without them."""
+    found = {}
+    if (samples.kind == FORGED).any():
+        found["refused"] = int(samples.refused.sum())
+        found["forgeries_acknowledged"] = samples.forgeries_acknowledged
+    if (samples.attempts > 1).any():
+        found["retries"] = int(np.maximum(samples.attempts - 1, 0).sum())
+    return found
 
 
 def count_race(samples: Samples, rows: Sequence[LedgerRow], outcomes: Mapping[int, str]) -> Ledger:
@@ -105,15 +123,23 @@ def count_race(samples: Samples, rows: Sequence[LedgerRow], outcomes: Mapping[in
 
 
 def deliveries(samples: Samples, rows: Sequence[LedgerRow], origin_us: int) -> pd.DataFrame:
-    """Delivery records of a load: one attempt an event, visible when the receiver's worker served it."""
-    when, copies = visible_us(rows, samples.index.size)
-    status = np.where(samples.sent, Status.LOST, Status.PENDING)
+    """Delivery records of a load, one an event: visible when the receiver's worker served it.
+
+    Attempts are all sendings of the event, copies and retries included.
+    """
+    firsts = samples.chosen(samples.kind == GENUINE)
+    firsts = firsts.chosen(np.argsort(firsts.event))
+    attempts = np.zeros(firsts.index.size, dtype=np.int32)
+    believed = samples.kind != FORGED
+    np.add.at(attempts, samples.event[believed], samples.attempts[believed].astype(np.int32))
+    when, copies = visible_us(rows, firsts.index.size)
+    status = np.where(attempts > 0, Status.LOST, Status.PENDING)
     status[when != MISSING_US] = Status.DELIVERED
     return measured_records(
-        created_us=samples.intended_us,
-        first_attempt_us=samples.sent_us,
+        created_us=firsts.intended_us,
+        first_attempt_us=firsts.sent_us,
         visible_us=when,
-        attempts=samples.sent.astype(np.int32),
+        attempts=attempts,
         copies=copies,
         via=Via.WEBHOOK,
         status=status,
@@ -125,7 +151,7 @@ def sender_counters(samples: Samples, receiver: Mapping[str, Any], start_us: int
     """The counters of a load of the receiver, of requests due from `start_us` on, as far as measured."""
     counters = inbox_counters(receiver)
     windowed = samples.intended_us >= start_us
-    counters.requests = int((samples.sent & windowed).sum())
+    counters.requests = int(samples.attempts[windowed].sum())
     counters.rejected = int((np.isin(samples.status, (429, 503)) & windowed).sum())
     counters.timeouts = int(((samples.status == TIMED_OUT) & windowed).sum())
     return counters

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from loadtest.contract import now_us
 from loadtest.schedule import PLAN_VARIABLE
 from sim.errors import InputError, VoidRun
 
@@ -47,7 +48,8 @@ STOP_SIGNALS = tuple(
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _opener(ca: str | None) -> urllib.request.OpenerDirector:
+def opener(ca: str | None) -> urllib.request.OpenerDirector:
+    """What opens URLs without a proxy, trusting certificates as `Fleet` says."""
     if ca is None:
         return _direct
     context = ssl.create_default_context(cafile=ca)
@@ -174,12 +176,18 @@ def deferred_interrupts() -> Iterator[None]:
 
 @dataclass
 class Child:
-    """A process of ours in its own group, its standard error in a file."""
+    """A process of ours in its own group, its standard error in a file.
+
+    Attributes:
+        ready: what a server said when it was ready.
+        ready_us: when that was (µs), which is where its idle time begins.
+    """
 
     role: str
     process: subprocess.Popen[bytes]
     log: Path
     ready: dict[str, Any] = field(default_factory=dict)
+    ready_us: int = 0
 
     @property
     def pid(self) -> int:
@@ -269,6 +277,7 @@ class Crew:
         """Start a server given by its command line and wait for its ready line; raises as `server`."""
         child = self._spawn(role, command, self.cpus.servers, stdout=subprocess.PIPE)
         child.ready = _ready_line(child, timeout_s)
+        child.ready_us = now_us()
         return child
 
     def generator(self, locustfile: Path, host: str, plan: Path | None, users: int, *options: str) -> Child:
@@ -362,7 +371,7 @@ def get_json(
     """
     headers = {"content-type": "application/json"} if data else {}
     request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310 - hosts are checked first
-    with _opener(ca).open(request, timeout=timeout_s or STATUS_TIMEOUT_S) as response:
+    with opener(ca).open(request, timeout=timeout_s or STATUS_TIMEOUT_S) as response:
         body = response.read()
     return json.loads(body) if body else {}
 
@@ -387,7 +396,7 @@ def require_reachable(host: str, ca: str | None = None) -> None:
     if not host.startswith(("http://", "https://")):
         raise InputError(f"--host {host!r}: expected a URL such as http://127.0.0.1:8080")
     try:
-        with _opener(ca).open(host, timeout=REACH_TIMEOUT_S):
+        with opener(ca).open(host, timeout=REACH_TIMEOUT_S):
             pass
     except urllib.error.HTTPError:
         return  # it answers; that is all we ask here

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import os
 import secrets
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loadtest.contract import SECRET_VARIABLE, now_us
+from loadtest.contract import STANDARD, now_us
 from loadtest.monitor import Monitor
+from loadtest.plans import Wishes
 from loadtest.runner.processes import (
     STOP_SIGNALS,
     Child,
@@ -32,6 +31,7 @@ from loadtest.runner.processes import (
     get_json,
 )
 from loadtest.runner.progress import Progress
+from loadtest.senders import new_secret, secret_variable
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
@@ -66,8 +66,7 @@ class Settings:
     lag_limit_s: float
     disturbance: Disturbance | None = None
     host: str | None = None
-    rate_per_s: float | None = None
-    path: str | None = None
+    wishes: Wishes = field(default_factory=Wishes)
 
 
 @contextlib.contextmanager
@@ -84,9 +83,9 @@ def session(
         yield Session(Path(name), crew, monitor, progress, secrets.token_hex(4))
 
 
-def own_secret() -> dict[str, str]:
+def own_secret(source: str = STANDARD) -> dict[str, str]:
     """A new secret for servers we start ourselves, as their environment."""
-    return {SECRET_VARIABLE: "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()}
+    return {secret_variable(source): new_secret()}
 
 
 @contextlib.contextmanager
@@ -141,8 +140,6 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
             told.append(f"{name}.outages are not enacted")
     if scenario.receiver.error_probability or scenario.receiver.signature_tolerance_s:
         told.append("the receiver's own errors and clock are not enacted")
-    if scenario.receiver.acknowledge == "after_processing":
-        told.append("the real receiver acknowledges on receipt, not after processing")
     told.append("network.one_way is that of loopback")
     if scenario.network.setup_round_trips or not scenario.network.keep_alive:
         told.append("connections are kept alive, and their set-up is that of loopback")
@@ -153,8 +150,6 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
             "windows of the rate limit begin with the machine's clock; Retry-After is in whole seconds"
         )
     told.append("provider_api.service is what the real provider takes")
-    if scenario.polling.jitter_s:
-        told.append("polling.jitter_s is not enacted")
     return told
 
 
@@ -174,9 +169,10 @@ def api_flags(scenario: Scenario, events: int, path: Path) -> list[str]:
     return ["--api-json", str(path), *room]
 
 
-def body_limit(scenario: Scenario) -> tuple[str, str]:
-    """The receiver's flag that lets the scenario's own events in, however large."""
-    return "--max-body-bytes", str(max(1_000_000, scenario.workload.payload_bytes + 1000))
+def body_limit(scenario: Scenario, largest: int = 0) -> tuple[str, str]:
+    """The receiver's flag that lets the scenario's own events in, however large; or up to `largest` bytes."""
+    needed = max(scenario.workload.payload_bytes, largest) + 2000
+    return "--max-body-bytes", str(max(1_000_000, needed))
 
 
 def sole_subscription(scenario: Scenario, events: int) -> list[str]:
@@ -300,8 +296,3 @@ def disturb(disturbance: Disturbance | None, children: Mapping[str, Child], orig
     if disturbance is not None:
         pids = {role: child.pid for role, child in children.items()}
         threading.Thread(target=disturbance, args=(pids, origin_us), daemon=True).start()
-
-
-def secrets_given() -> bool:
-    """Whether the user set a secret for a server that is not ours."""
-    return bool(os.environ.get(SECRET_VARIABLE, "").split())

@@ -32,7 +32,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,6 +193,8 @@ class Conductor:
         self._missing_since_s: dict[str, float] = {}
         self._refusals: list[str] = []
         self.peers: dict[str, Peer] = {}
+        self.arrivals: list[dict[str, bytes]] = []
+        """What each worker's held connections received, as files by suffix; on the worker's own clock."""
         for name, listener in (
             (TAKEN, self._taken),
             (REFUSED, self._refused),
@@ -247,17 +249,22 @@ class Conductor:
         Raises:
             WorkerLost: a worker vanishes, comes to no end, or brings other requests than its share's.
         """
-        limit_s = (origin_us + int(plan.offsets_us[-1]) - now_us()) / 1e6 + plan.timeout_s + grace_s
+        limit_s = (origin_us + int(plan.offsets_us[-1]) - now_us()) / 1e6 + plan.patience_s() + grace_s
         self._wait("end its share", lambda peer: peer.done is not None, limit_s, origin_us)
         parts = []
+        self.arrivals.clear()
         for peer in self.peers.values():
             peer.after = self._offset(peer)
             assert peer.done is not None
             try:
-                content = self._parcels.fetch(peer.done["parcel"], peer.client_id)
+                files = {
+                    name: self._parcels.fetch(parcel, peer.client_id)
+                    for name, parcel in peer.done["parcels"].items()
+                }
             except WorkerLost as error:
                 raise WorkerLost(f"{peer.label}: {error}") from None
-            part = Samples.from_bytes(content)
+            part = Samples.from_bytes(files.pop("samples"))
+            self.arrivals.append(files)
             if part.index.tolist() != plan.share(peer.share, peer.shares).tolist():
                 raise WorkerLost(f"{peer.label} recorded {part.index.size} requests that are not its share")
             parts.append(part.shifted(-peer.before.offset_us))
@@ -358,11 +365,12 @@ class Member:
         origin_us: int = self._origin.get()
         return origin_us
 
-    def give_back(self, samples: Samples, cpu_s: float, busy_s: float) -> None:
+    def give_back(self, samples: Samples, arrivals: Mapping[str, bytes], cpu_s: float, busy_s: float) -> None:
         """Tell the master that our share has come to its end, and keep what was recorded for it."""
-        parcel = self._parcels.offer("samples", samples.to_bytes())
+        files = {"samples": samples.to_bytes(), **arrivals}
+        parcels = {name: self._parcels.offer(name, content) for name, content in files.items()}
         figures = {"requests": int(samples.index.size), "cpu_s": cpu_s, "busy_s": busy_s}
-        self._runner.send_message(DONE, {"parcel": parcel, **figures})
+        self._runner.send_message(DONE, {"parcels": parcels, **figures})
 
     def _plan_announced(self, environment: object, msg: Message, **_: object) -> None:
         about = {"host": socket.gethostname(), "pid": os.getpid(), "clock": clock_id()}

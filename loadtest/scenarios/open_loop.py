@@ -7,9 +7,10 @@ never dropped. Bodies are built and signed ahead: before the first request leave
 the latency from the intended time; raw µs go to `loadtest.recorder`.
 
 Under `hookbench` the schedule comes from the folder named in HOOKBENCH_PLAN, and the samples go back
-there. With plain Locust the command-line options below draw one from a scenario. Several processes,
-started by ``--processes N`` or as ``--master`` and ``--worker`` on any machines, share one schedule:
-the master has it, and `loadtest.scenarios.distribution` brings it to the workers and their samples back.
+there. With plain Locust the command-line options of `loadtest.scenarios.options` draw one from a scenario.
+Several processes, started by ``--processes N`` or as ``--master`` and ``--worker`` on any machines, share
+one schedule: the master has it, and `loadtest.scenarios.distribution` brings it to the workers and what
+they recorded back.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ import gevent
 import numpy as np
 from gevent.event import Event
 from gevent.queue import SimpleQueue
-from gevent.ssl import create_default_context
 from geventhttpclient.client import HTTPClientPool
 from locust import FastHttpUser, events, task
 from locust.argument_parser import LocustArgumentParser
+from locust.contrib.fasthttp import ResponseContextManager
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
@@ -38,7 +39,10 @@ from loadtest.contract import now_us
 from loadtest.recorder import BROKEN, REFUSED, TIMED_OUT, Samples
 from loadtest.scenarios.alarm import Alarm
 from loadtest.scenarios.distribution import Conductor, Member
-from loadtest.schedule import DEFAULT_POOL_SIZE, PLAN_VARIABLE, Plan, event_schedule, scheduled_scenario
+from loadtest.scenarios.listeners import ARRIVAL_GRACE_S, Listeners
+from loadtest.scenarios.options import add_options, plan_from, trusting
+from loadtest.schedule import DEFAULT_POOL_SIZE, PLAN_VARIABLE, Plan
+from loadtest.traffic import FORGED, GENUINE
 from sim.errors import HookbenchError, InputError
 
 AHEAD_BYTES = 64_000_000
@@ -75,13 +79,15 @@ class OpenLoop:
     Args:
         arm: its name, also shown in Locust's statistics.
         builder: makes the function that builds one request, given the plan and the origin (µs).
-        path: the request path used without a plan.
+        listeners: what holds connections meanwhile, if the arm has such.
     """
 
-    def __init__(self, arm: str, builder: Callable[[Plan, int], Builder], path: str) -> None:
+    def __init__(
+        self, arm: str, builder: Callable[[Plan, int], Builder], listeners: Listeners | None = None
+    ) -> None:
         self.arm = arm
         self._make_builder = builder
-        self._path = path
+        self._listeners = listeners
         self._folder: Path | None = None
         self._plan: Plan | None = None
         self._queue: SimpleQueue[int] = SimpleQueue()
@@ -103,25 +109,13 @@ class OpenLoop:
     # -- what Locust calls ---------------------------------------------------------------------
 
     def _add_options(self, parser: LocustArgumentParser, **_: object) -> None:
-        group = parser.add_argument_group("hookbench schedule (without HOOKBENCH_PLAN)")
-        group.add_argument("--scenario", default="shop-orders", help="preset or TOML file of the event list")
-        group.add_argument(
-            "--rate-per-s", type=float, default=0.0, help="Poisson at this rate instead; 0: no"
-        )
-        group.add_argument("--duration-s", type=float, default=0.0, help="seconds to run; 0: at most 30")
-        group.add_argument("--seed", type=int, default=1, help="seed of the event list")
-        group.add_argument("--ca", default="", help="file of certificates that vouch for an https server")
-        group.add_argument("--samples", default="", help="write raw samples to this .npz file")
+        add_options(parser)
 
     def _set_up(self, environment: Environment, **_: object) -> None:
         assert environment.parsed_options is not None
         assert environment.runner is not None
         self.environment, self.options = environment, environment.parsed_options
         self.runner: Runner = environment.runner
-        # The users are the pool: one is Locust's default, and too few for anything.
-        if self.options.num_users is None:
-            self.options.num_users = DEFAULT_POOL_SIZE
-            self.options.spawn_rate = float(DEFAULT_POOL_SIZE)
         if isinstance(self.runner, WorkerRunner):
             self._member = Member(self.runner, self._accept)
             return  # the master has the plan
@@ -133,29 +127,23 @@ class OpenLoop:
             self._folder = Path(os.environ[PLAN_VARIABLE]) if PLAN_VARIABLE in os.environ else None
             if self._folder:
                 self._plan = Plan.read(self._folder)
-                self._require_buildable(self._plan)
             elif self.options.headless:
-                self._plan = self._plan_from_options()
+                self._plan = plan_from(self.options, self.arm)
+            if self._plan is not None:
+                self._require_buildable(self._plan)
         except HookbenchError as error:
             raise SystemExit(f"{self.arm}: {error}") from None
+        self._set_users(environment)
 
-    def _plan_from_options(self) -> Plan:
-        from sim.scenario import load_scenario  # noqa: PLC0415 - only without a plan
-
-        options = self.options
-        scenario = scheduled_scenario(
-            load_scenario(options.scenario), options.rate_per_s or None, options.duration_s or None
-        )
-        plan = Plan(
-            run_id=f"{time.time_ns():x}",
-            arm=self.arm,
-            path=self._path,
-            offsets_us=event_schedule(scenario, options.seed),
-            payload_bytes=scenario.workload.payload_bytes,
-            timeout_s=scenario.webhook.timeout_s,
-        )
-        self._require_buildable(plan)
-        return plan
+    def _set_users(self, environment: Environment) -> None:
+        """The users are the pool: one is Locust's default, and too few for anything."""
+        clients = 0
+        if self._listeners is not None:
+            clients = self._plan.clients if self._plan else self.options.clients or 1
+            self._listeners.expect(clients, environment)
+        if self.options.num_users is None:
+            self.options.num_users = DEFAULT_POOL_SIZE + clients
+            self.options.spawn_rate = float(DEFAULT_POOL_SIZE + clients)
 
     def _require_buildable(self, plan: Plan) -> None:
         """A missing secret shows now, not with the first request; of several processes each worker looks."""
@@ -175,7 +163,7 @@ class OpenLoop:
             return
         self._samples = None
         try:
-            self._plan = self._plan or self._plan_from_options()
+            self._plan = self._plan or plan_from(self.options, self.arm)
             self._conductor.hand_out(self._plan)
         except HookbenchError as error:
             self._fail(error)
@@ -185,7 +173,9 @@ class OpenLoop:
             return
         try:
             # A worker that came too late for its share has no plan and nothing to do.
-            plan = self._plan = self._plan or (None if self._member else self._plan_from_options())
+            plan = self._plan = self._plan or (None if self._member else plan_from(self.options, self.arm))
+            if plan is not None:
+                self._require_buildable(plan)
         except HookbenchError as error:
             self._fail(error)
             return
@@ -215,13 +205,13 @@ class OpenLoop:
     # -- the dispatcher ------------------------------------------------------------------------
 
     def _conduct(self, plan: Plan) -> None:
-        """On the master: one origin for all workers, and all of their samples."""
+        """On the master: one origin for all workers, and what all of them recorded."""
         conductor = self._conductor
         assert conductor is not None
         self._finished.clear()
         self._origin_us = conductor.set_origin()
         self._write_status(plan, finished=False)
-        self._samples = conductor.collect(plan, self._origin_us, 2 * DRAIN_GRACE_S)
+        self._samples = conductor.collect(plan, self._origin_us, 2 * (DRAIN_GRACE_S + ARRIVAL_GRACE_S))
         self._finished.set()
         # Under hookbench nobody reads Locust's own statistics.
         gevent.sleep(REPORT_S if self._folder is None else 0)
@@ -230,26 +220,45 @@ class OpenLoop:
     def _run(self, plan: Plan) -> None:
         member = self._member
         share = plan.share(member.share, member.shares) if member else plan.share(0, 1)
+        if self._listeners is not None:
+            self._listeners.await_connected(plan)
         needs_us = self._lead_in_us(plan, share.size)
         origin_us = member.origin_us(needs_us) if member else now_us() + needs_us
         self._origin_us = origin_us
-        self.samples = self._samples = Samples.scheduled(share, origin_us + plan.offsets_us[share])
+        self.samples = self._samples = Samples.scheduled(
+            share,
+            origin_us + plan.offsets_us[share],
+            plan.event[share] if plan.event.size else None,
+            plan.kind[share] if plan.kind.size else None,
+        )
+        self._event: list[int] = self.samples.event.tolist()
+        self._retries_us: list[list[int]] = plan.retries_us.tolist()
         self._indices: list[int] = share.tolist()
         self._intended: list[int] = self.samples.intended_us.tolist()
         self._stock: dict[int, Prepared] = {}
+        self._waiting_again = 0
         self._build = self._make_builder(plan, origin_us)
         self._finished.clear()
         self._done = 0
         self._write_status(plan, finished=False)
         self._dispatch(max(256, AHEAD_BYTES // max(plan.payload_bytes, 500)))
-        self._finished.wait(timeout=plan.timeout_s + DRAIN_GRACE_S)
+        self._finished.wait(timeout=plan.patience_s() + DRAIN_GRACE_S)
+        if self._listeners is not None:
+            self._listeners.finish(plan, self.samples)
         if self._done == len(self._intended):
             self._finished.set()
         cpu_s, busy_s = time.process_time() - self._cpu_before_s, (now_us() - origin_us) / 1e6
         if member is not None:
-            member.give_back(self.samples, cpu_s, busy_s)
+            arrivals = {} if self._listeners is None else self._listeners.files()
+            member.give_back(self.samples, arrivals, cpu_s, busy_s)
         else:
             self._end()
+
+    def _pool_size(self) -> int:
+        """How many users are senders."""
+        counts = self.runner.user_classes_count
+        listening = 0 if self._listeners is None else counts.get(self._listeners.user, 0)
+        return int(sum(counts.values()) - listening)
 
     def _end(self) -> None:
         if self.options.headless:
@@ -270,7 +279,7 @@ class OpenLoop:
 
     def _dispatch(self, ahead: int) -> None:
         intended, count, built = self._intended, len(self._intended), 0
-        pool_size = max(1, self.runner.user_count)
+        pool_size = max(1, self._pool_size())
         alarm = Alarm()
         settled = False
         self._cpu_before_s = time.process_time()
@@ -292,7 +301,7 @@ class OpenLoop:
                     alarm.sleep_until(due_us)
                 built = max(built, position + 1)
                 self.samples.dispatched_us[position] = now_us()
-                if position - self._done >= pool_size:
+                if position - self._done - self._waiting_again >= pool_size:
                     self.samples.queued[position] = 1
                 self._queue.put(position)
         finally:
@@ -308,8 +317,13 @@ class OpenLoop:
     def _send(self, user: OpenLoopUser, position: int) -> None:
         samples = self.samples
         intended_us = self._intended[position]
-        request = self._stock.pop(position, None) or self._build(self._indices[position], intended_us)
-        samples.sent_us[position] = now_us()
+        again = samples.attempts[position] > 0
+        request = self._stock.pop(position, None) or self._build(
+            self._indices[position], now_us() if again else intended_us
+        )
+        if not again:
+            samples.sent_us[position] = now_us()
+        samples.attempts[position] += 1
         with user.client.request(
             request.method,
             request.path,
@@ -325,11 +339,42 @@ class OpenLoop:
             samples.done_us[position] = done_us
             samples.response_bytes[position] = response.request_meta["response_length"]
             response.request_meta["response_time"] = (done_us - intended_us) / 1000.0
-            if 300 <= status < 400 and status != NOT_MODIFIED:
+            if samples.kind[position] == FORGED:
+                self._judge_forged(response, status)
+            elif 300 <= status < 400 and status != NOT_MODIFIED:
                 response.failure(f"HTTP {status}")
+            retry_after = (response.headers or {}).get("retry-after") if status in (429, 503) else None
+        if self._retries_us and self._try_again(position, retry_after):
+            return
         self._done += 1
         if self._done == len(self._intended):
             self._finished.set()
+
+    @staticmethod
+    def _judge_forged(response: ResponseContextManager, status: int) -> None:
+        """Locust counts a refused forgery as a success, and an acknowledged one as a failure."""
+        if status in (401, 403):
+            response.success()  # type: ignore[no-untyped-call]
+        else:
+            response.failure(f"a forged request was not refused: {status}")  # type: ignore[no-untyped-call]
+
+    def _try_again(self, position: int, retry_after: str | None) -> bool:
+        """Put a request that failed in line again, as its policy says; whether it did."""
+        samples = self.samples
+        if samples.kind[position] != GENUINE or 200 <= samples.status[position] < 300:
+            return False
+        delays_us = self._retries_us[self._event[position]]
+        failed = int(samples.attempts[position])
+        if failed > len(delays_us) or delays_us[failed - 1] < 0:
+            return False
+        asked_s = float(retry_after) if retry_after is not None and retry_after.isdigit() else 0.0
+        self._waiting_again += 1
+        gevent.spawn_later(max(delays_us[failed - 1] / 1e6, asked_s), self._queue_again, position)
+        return True
+
+    def _queue_again(self, position: int) -> None:
+        self._waiting_again -= 1
+        self._queue.put(position)
 
     # -- afterwards ----------------------------------------------------------------------------
 
@@ -337,6 +382,9 @@ class OpenLoop:
         if self._folder is not None:
             assert self._plan is not None
             samples.save(self._folder / "samples.npz")
+            for number, files in enumerate(self._arrivals()):
+                for suffix, content in files.items():
+                    (self._folder / f"arrivals-{number}{suffix}").write_bytes(content)
             self._write_status(self._plan, finished=finished)
             return
         if self.options.samples:
@@ -349,6 +397,12 @@ class OpenLoop:
             ):
                 p50, p99, top = np.percentile(values, (50, 99, 100)) / 1000.0
                 logger.info("%s: p50 %.2f ms, p99 %.2f ms, max %.2f ms", name, p50, p99, top)
+
+    def _arrivals(self) -> list[dict[str, bytes]]:
+        """What held connections received, by process."""
+        if self._listeners is None:
+            return []
+        return self._conductor.arrivals if self._conductor else [self._listeners.files()]
 
     def _write_status(self, plan: Plan, *, finished: bool) -> None:
         if self._folder is not None:
@@ -390,14 +444,11 @@ class OpenLoopUser(FastHttpUser):
         plan = type(self).open_loop._plan
         if type(self).client_pool is None:
             timeout_s = plan.timeout_s if plan else 10.0
-            assert environment.parsed_options is not None
-            ca = environment.parsed_options.ca or None
             type(self).client_pool = HTTPClientPool(
                 concurrency=10_000,
                 connection_timeout=timeout_s,
                 network_timeout=timeout_s,
-                # Without --ca geventhttpclient trusts what certifi does.
-                ssl_context_factory=ca and (lambda **_: create_default_context(cafile=ca)),
+                ssl_context_factory=trusting(environment),
             )
         super().__init__(environment)
 

@@ -14,15 +14,16 @@ from loadtest.schedule import Plan
 
 
 def polls(plan: Plan, origin_us: int) -> Builder:
-    """Builds each poll's GET."""
+    """Builds each poll's GET; a conditional one names the tag of the page with nothing on it."""
     targets = [
         f"{plan.path}?after={quote(cursor, safe='')}&limit={plan.page_size}" for cursor in plan.cursors
     ]
     first_page = f"{plan.path}?limit={plan.page_size}"
+    headers = {"if-none-match": plan.etag} if plan.etag else {}
     due = plan.due.tolist()
 
-    def build(index: int, created_us: int) -> Prepared:
-        return Prepared("GET", targets[due[index]] if targets else first_page, None, {})
+    def build(index: int, send_us: int) -> Prepared:
+        return Prepared("GET", targets[due[index]] if targets else first_page, None, headers)
 
     return build
 
@@ -30,4 +31,4 @@ def polls(plan: Plan, origin_us: int) -> Builder:
 class Poller(OpenLoopUser):
     """Asks for events."""
 
-    open_loop = OpenLoop("polling", polls, "/events")
+    open_loop = OpenLoop("polling", polls)

@@ -13,7 +13,7 @@ def publications(plan: Plan, origin_us: int) -> Builder:
 
     def build(index: int, created_us: int) -> Prepared:
         body = envelope(plan.run_id, index, created_us, plan.payload_bytes)
-        return Prepared("POST", plan.path, body, headers)
+        return Prepared("POST", "/events", body, headers)
 
     return build
 
@@ -21,4 +21,4 @@ def publications(plan: Plan, origin_us: int) -> Builder:
 class Publisher(OpenLoopUser):
     """Publishes events."""
 
-    open_loop = OpenLoop("publisher", publications, "/events")
+    open_loop = OpenLoop("publisher", publications)

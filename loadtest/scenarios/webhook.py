@@ -1,35 +1,51 @@
-"""Senders: a provider's pre-signed Standard Webhooks POSTs, each a new event, at a receiver.
+"""Senders: a provider's signed webhook POSTs at a receiver, each a new event, with storms where asked for.
 
 With HOOKBENCH_WEBHOOK_SECRET set to the receiver's secret, `locust -f loadtest/scenarios/webhook.py
---host http://127.0.0.1:8080 --headless --rate-per-s 200 --duration-s 10` runs it by itself.
+--host http://127.0.0.1:8080 --headless --rate-per-s 200 --duration-s 10` runs it by itself; `--source stripe`
+signs as Stripe does, with HOOKBENCH_STRIPE_SECRET.
 """
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Callable, Sequence
 
-from loadtest.contract import SECRET_VARIABLE, envelope, event_id, now_us
+from loadtest.contract import now_us
 from loadtest.scenarios.open_loop import Builder, OpenLoop, OpenLoopUser, Prepared
 from loadtest.schedule import Plan
-from loadtest.signatures import StandardWebhooks
-from sim.errors import InputError
+from loadtest.senders import SENDERS, Sender, delivery_of, new_secret, secrets_in_environment
+from loadtest.traffic import FORGED
 
 
 def signed_posts(plan: Plan, origin_us: int) -> Builder:
-    """Builds the signed POST of each event; its timestamp is the wall time of its intended sending."""
-    secrets = os.environ.get(SECRET_VARIABLE, "").split()
-    if not secrets:
-        raise InputError(f"set {SECRET_VARIABLE} to the receiver's secret (whsec_ and base64)")
-    scheme = StandardWebhooks(secrets)
-    wall_minus_monotonic_us = time.time_ns() // 1000 - now_us()
+    """Builds the signed POST of each request; its timestamp is the wall time of its intended sending."""
+    return posts(plan, origin_us, lambda secrets: SENDERS[plan.source](secrets, plan.public_url))
 
-    def build(index: int, created_us: int) -> Prepared:
-        body = envelope(plan.run_id, index, created_us, plan.payload_bytes)
-        timestamp_s = (created_us + wall_minus_monotonic_us) // 1_000_000
-        headers = scheme.sign(event_id(plan.run_id, index), timestamp_s, body)
-        headers["content-type"] = "application/json"
-        return Prepared("POST", plan.path, body, headers)
+
+def posts(plan: Plan, origin_us: int, sender: Callable[[Sequence[str]], Sender]) -> Builder:
+    """Builds each request by a sender made of secrets, and forged ones by the same with a wrong secret."""
+    genuine, forging = sender(secrets_in_environment(plan.source)), sender([new_secret()])
+    wall_minus_monotonic_us = time.time_ns() // 1000 - now_us()
+    event = plan.event.tolist() or range(plan.offsets_us.size)
+    kind = plan.kind.tolist()
+    created_us = plan.events_us().tolist()
+    sizes = plan.sizes.tolist()
+
+    def build(index: int, send_us: int) -> Prepared:
+        which = event[index]
+        # A forgery's number is behind those of the events that have a size.
+        size = sizes[which % len(sizes)] if sizes else plan.payload_bytes
+        born_us = origin_us + created_us[which]
+        delivery = delivery_of(
+            plan.run_id,
+            which,
+            born_us,
+            size,
+            created_s=(born_us + wall_minus_monotonic_us) // 1_000_000,
+            timestamp_s=(send_us + wall_minus_monotonic_us) // 1_000_000,
+        )
+        post = (forging if kind and kind[index] == FORGED else genuine)(delivery)
+        return Prepared("POST", post.target, post.body, post.headers)
 
     return build
 
@@ -37,4 +53,4 @@ def signed_posts(plan: Plan, origin_us: int) -> Builder:
 class WebhookSender(OpenLoopUser):
     """Posts signed events."""
 
-    open_loop = OpenLoop("webhook", signed_posts, "/webhooks/standard")
+    open_loop = OpenLoop("webhook", signed_posts)

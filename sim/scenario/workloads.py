@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from sim.errors import InputError
+from sim.shape import parse_shape
 from sim.spec import Bytes, Positive, Probability, Spec
 
 
@@ -131,8 +133,33 @@ class TraceWorkload(Workload):
         return str(Path(base) / path) if base is not None else path
 
 
+class ShapedWorkload(Workload):
+    """A load shape over the run, such as ``shape = "ramp:from=10,to=300"``; see `sim.shape`."""
+
+    kind: Literal["shaped"]
+    shape: str
+
+    @field_validator("shape")
+    @classmethod
+    def _readable(cls, shape: str) -> str:
+        try:
+            return parse_shape(shape).text
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
+    def expected_events(self, duration_s: float) -> float:
+        """How many events a run of `duration_s` has on average."""
+        return parse_shape(self.shape).expected(duration_s)
+
+
 WorkloadSpec = Annotated[
-    PoissonWorkload | PeriodicWorkload | BurstyWorkload | DiurnalWorkload | BatchWorkload | TraceWorkload,
+    PoissonWorkload
+    | PeriodicWorkload
+    | BurstyWorkload
+    | DiurnalWorkload
+    | BatchWorkload
+    | ShapedWorkload
+    | TraceWorkload,
     Field(discriminator="kind"),
 ]
 

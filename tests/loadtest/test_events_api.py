@@ -17,7 +17,7 @@ import pytest
 
 from loadtest.inbox import LedgerRow
 from loadtest.runner import race
-from loadtest.runner.comparison import with_missed
+from loadtest.runner.arms.pull import with_missed
 from loadtest.runner.session import api_flags, unlike_the_model
 from sim import simulate
 from sim.scenario import scenario_from

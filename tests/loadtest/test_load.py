@@ -216,7 +216,7 @@ def test_a_webhook_that_the_sender_gives_up_is_lost_and_no_reason_to_void(tmp_pa
 def test_a_webhook_still_backing_off_at_the_end_is_pending(tmp_path, monkeypatch):
     module = sys.modules["loadtest.runner.race"]  # the package's attribute of that name is the function
     monkeypatch.setattr(module, "drain_limit_s", lambda *_: 1.0)
-    monkeypatch.setattr(module, "POLLER_MARGIN_S", 0.0)
+    monkeypatch.setattr(module, "MARGIN_S", 0.0)
     busy = {"receiver.service.mean_s": 0.3, "receiver.workers": 1, "receiver.queue_limit": 0}
     retry = {"kind": "fixed", "base_s": 3600.0, "max_attempts": 3}
     result = race(

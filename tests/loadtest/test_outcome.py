@@ -11,7 +11,9 @@ import pytest
 from loadtest.inbox import LedgerRow
 from loadtest.monitor import Monitor
 from loadtest.recorder import HIGHEST_US, TIMED_OUT, Samples
-from loadtest.runner.comparison import differences, race_records, window_counters
+from loadtest.runner.arms import RACE_ARMS
+from loadtest.runner.arms.pull import next_tick_us
+from loadtest.runner.comparison import differences, race_records
 from loadtest.runner.figures_of_merit import (
     generator_metrics,
     judged_record_metrics,
@@ -31,7 +33,6 @@ from loadtest.runner.outcome import (
 )
 from loadtest.runner.processes import CpuPlan, Crew
 from loadtest.runner.progress import Progress
-from loadtest.runner.race import next_tick_us
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings, difference, idle_span
 from sim.scenario import load_scenario
@@ -39,8 +40,10 @@ from sim.scenario import load_scenario
 ORIGIN_US = 1_000_000
 
 
-def row(index: int, visible: int | None, copies: int = 1, received: int = 5) -> LedgerRow:
-    return LedgerRow(index + 1, f"evt_r_{index}", index, "new_order", "webhook", 0, received, visible, copies)
+def row(
+    index: int, visible: int | None, copies: int = 1, received: int = 5, via: str = "webhook"
+) -> LedgerRow:
+    return LedgerRow(index + 1, f"evt_r_{index}", index, "new_order", via, 0, received, visible, copies)
 
 
 def five_requests() -> Samples:
@@ -127,16 +130,20 @@ def test_a_races_records_tell_delivered_lost_and_pending_apart():
         {"index": "3", "first_attempt_us": str(ORIGIN_US + 9), "attempts": "6", "outcome": "failed"},
     ]
     rows = [row(0, ORIGIN_US + 20), row(3, ORIGIN_US + 400_000, copies=2)]
-    frame = race_records("webhook", intended, rows, provider, ORIGIN_US)
+    webhook, polling = RACE_ARMS["webhook"], RACE_ARMS["polling"]
+    tries = webhook.tries(4, rows, provider, {})
+    frame = race_records(intended, rows, provider, tries, webhook.via, ORIGIN_US)
     assert frame["status"].tolist() == ["delivered", "lost", "pending", "delivered"]
     assert frame["attempts"].tolist() == [2, 6, 0, 6]
     assert math.isnan(frame["first_attempt"].iloc[2])
-    polled = race_records(
-        "polling", intended, [row(1, ORIGIN_US + 50, received=ORIGIN_US + 40)], [], ORIGIN_US
-    )
+    rows = [row(1, ORIGIN_US + 50, received=ORIGIN_US + 40, via="poll")]
+    polled = race_records(intended, rows, [], polling.tries(4, rows, [], {}), polling.via, ORIGIN_US)
     assert polled["status"].tolist() == ["pending", "delivered", "pending", "pending"]
     assert polled["first_attempt"].iloc[1] == pytest.approx(40e-6)
-    assert polled["via"].iloc[0] == "poll"
+    assert polled["via"].tolist() == ["poll"] * 4
+    # What is in the inbox says itself which way it came.
+    mixed = race_records(intended, rows, provider, tries, webhook.via, ORIGIN_US)
+    assert mixed["via"].tolist() == ["webhook", "poll", "webhook", "webhook"]
 
 
 def test_window_counts_are_differences_and_peaks_stay():
@@ -154,8 +161,8 @@ def test_window_counts_are_differences_and_peaks_stay():
 
 def test_what_the_servers_do_not_count_stays_unknown():
     provider = {"dispatched": 9, "timeouts": 1, "connection_errors": 2}
-    counters = window_counters(
-        "webhook", {"receiver": {"rejected_full": 3, "queue_max": 5}, "provider": provider}
+    counters = RACE_ARMS["webhook"].counters(
+        {"receiver": {"rejected_full": 3, "queue_max": 5}, "provider": provider}
     )
     assert (counters.requests, counters.timeouts, counters.errors, counters.rejected) == (9, 1, 2, 3)
     assert counters.request_bytes is None

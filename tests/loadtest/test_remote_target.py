@@ -127,7 +127,7 @@ def test_https_is_loaded_with_certificates_that_vouch_for_it_and_not_without(tmp
 
 
 def test_a_path_needs_a_host_and_a_slash(tmp_path):
-    with pytest.raises(InputError, match="--path '/hook': a path such as"):
+    with pytest.raises(InputError, match="--path '/hook' is the path at"):
         load(SCENARIO, path="/hook", out=tmp_path, figures=False)
     with pytest.raises(InputError, match="--path 'hook'"):
         load(SCENARIO, host="http://127.0.0.1:9", path="hook", out=tmp_path, figures=False)

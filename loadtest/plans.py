@@ -18,7 +18,7 @@ from loadtest.schedule import (
     scheduled_scenario,
     with_shape,
 )
-from loadtest.senders import PUBLIC_URL, path_of, require_source, source_of
+from loadtest.senders import PUBLIC_URL, URL_SIGNED, path_of, require_source, source_of
 from loadtest.traffic import (
     CROWD_STORMS,
     SENDER_STORMS,
@@ -130,7 +130,11 @@ def plan_of(arm: str, scenario: Scenario, seed: int, wishes: Wishes, run_id: str
     """
     make = _sender_plan if arm in SENDERS else _crowd_plan if arm in CROWDS else _listener_plan
     plan = make(arm, scenario, seed, wishes, run_id)
-    return plan if wishes.path is None else replace(plan, path=wishes.path)
+    if wishes.path is None:
+        return plan
+    if arm in SENDERS and plan.source in URL_SIGNED:
+        raise InputError(f"--path: {plan.source} signs its URL, whose path is {plan.path}")
+    return replace(plan, path=wishes.path)
 
 
 def _sender_plan(arm: str, scenario: Scenario, seed: int, wishes: Wishes, run_id: str) -> Plan:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from loadtest.contract import now_us
 from loadtest.scenarios.open_loop import Builder, OpenLoop, OpenLoopUser, Prepared
 from loadtest.schedule import Plan
-from loadtest.senders import SENDERS, Sender, delivery_of, new_secret, secrets_in_environment
+from loadtest.senders import SENDERS, Sender, delivery_of, new_secret, path_of, secrets_in_environment
 from loadtest.traffic import FORGED
 
 
@@ -45,7 +45,9 @@ def posts(plan: Plan, origin_us: int, sender: Callable[[Sequence[str]], Sender])
             timestamp_s=(send_us + wall_minus_monotonic_us) // 1_000_000,
         )
         post = (forging if kind and kind[index] == FORGED else genuine)(delivery)
-        return Prepared("POST", post.target, post.body, post.headers)
+        # The path is the plan's, which may be that of somebody else's server; the query is the sender's.
+        target = plan.path + post.target.removeprefix(path_of(plan.source))
+        return Prepared("POST", target, post.body, post.headers)
 
     return build
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from loadtest.histograms import export
 from loadtest.runner.results import LoadResult
+from loadtest.timeline import timeline
 
 if TYPE_CHECKING:
     from sim.results import RunFolder
@@ -26,6 +27,13 @@ def save(folder: RunFolder, result: LoadResult, *, figures: bool) -> None:
             [run.server_load.assign(arm=run.arm, run=run.run) for run in result.runs], ignore_index=True
         ),
         "server_load",
+    )
+    folder.save_table(
+        pd.concat(
+            [timeline(result.command, run).assign(arm=run.arm, run=run.run) for run in result.runs],
+            ignore_index=True,
+        ),
+        "timeline",
     )
     if result.differences is not None:
         folder.save_table(result.differences, "differences")

@@ -261,11 +261,13 @@ def finish(
         samples=samples,
         records=measured.records,
         server_load=monitor.frame(measured.origin_us),
+        observations=monitor.observations.frame(measured.origin_us),
         judged=measured.judged,
         notes={
             "event_loops": event_loops,
             "cpus": context.crew.cpus.describe(),
             "generators": context.crew.reports,
+            "observing": monitor.observations.cost(),
             "not_measured": not_measured(measured, servers, context.crew.fleet),
             "idle_cpu_per_s": {role: usage and usage.idle_cpu_per_s for role, usage in usages.items()},
             "failures": samples.failures(),

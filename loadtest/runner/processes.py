@@ -20,7 +20,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -251,6 +251,9 @@ class Crew:
         self.fleet = fleet or Fleet()
         self._environment = {**os.environ, **environment}
         self.children: list[Child] = []
+        self.on_ready: Callable[[Child], None] = lambda _: None
+        """Called with each server as soon as it is ready."""
+
         self.reports: list[dict[str, Any]] = []
         """What the generator's workers said of themselves: share, cost, clock; empty for a single process."""
 
@@ -278,6 +281,7 @@ class Crew:
         child = self._spawn(role, command, self.cpus.servers, stdout=subprocess.PIPE)
         child.ready = _ready_line(child, timeout_s)
         child.ready_us = now_us()
+        self.on_ready(child)
         return child
 
     def generator(self, locustfile: Path, host: str, plan: Path | None, users: int, *options: str) -> Child:

@@ -80,6 +80,7 @@ def session(
         Crew(Path(name), environment or {}, CpuPlan.for_this_machine(fleet.processes), fleet) as crew,
         Monitor() as monitor,
     ):
+        crew.on_ready = lambda child: monitor.observations.follow(child.role, child.url)
         yield Session(Path(name), crew, monitor, progress, secrets.token_hex(4))
 
 

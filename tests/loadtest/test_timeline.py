@@ -1,4 +1,4 @@
-"""Protects the run's seconds: everything on one clock, counters as rates, gaps as gaps, figures of the same."""
+"""Protects the seconds of a run: all on one clock, counters as rates, gaps as gaps, figures of the same."""
 
 from __future__ import annotations
 

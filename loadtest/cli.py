@@ -54,6 +54,15 @@ ShapeOption = Annotated[
         "e.g. ramp:from=10,to=300 or steps:rates=100/200/400,each=10",
     ),
 ]
+FaultOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault",
+        metavar="[ROLE:]KIND@S",
+        help="do something to a server: pause@5+1.4, kill@5+2, restart@5, slow@5+3x4, provider:pause@5+1, "
+        "or outages, the scenario's own; may be repeated",
+    ),
+]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, metavar="N", help="fixes events, service times and poll phases")
 ]
@@ -83,6 +92,7 @@ def load_command(
     duration: DurationOption = None,
     rate: RateOption = None,
     shape: ShapeOption = None,
+    faults: FaultOption = None,
     storms: Annotated[
         list[str] | None,
         typer.Option(
@@ -178,6 +188,7 @@ def load_command(
         payload_cv=payload_cv,
         clients=clients,
         public_url=public_url,
+        faults=tuple(faults or ()),
         thresholds=tuple(thresholds or ()),
         host=host,
         path=path,
@@ -205,6 +216,7 @@ def race_command(
     duration: DurationOption = None,
     rate: RateOption = None,
     shape: ShapeOption = None,
+    faults: FaultOption = None,
     thresholds: ThresholdOption = None,
     seed: SeedOption = 1,
     pool: PoolOption = 100,
@@ -214,11 +226,16 @@ def race_command(
 ) -> None:
     """Send the same events through each arm, end to end, and compare them event by event."""
     from loadtest.runner import race
-    from loadtest.schedule import with_shape
+    from loadtest.runner.faults import ROLES, faults_of
+    from loadtest.schedule import scheduled_scenario, with_shape
     from sim.scenario import load_scenario
 
+    shaped = with_shape(load_scenario(scenario), shape, rate)
+    disturbance = faults_of(tuple(faults or ()), scheduled_scenario(shaped, rate, duration))
+    if disturbance is not None:
+        disturbance.require_servers(ROLES)
     result = race(
-        with_shape(load_scenario(scenario), shape, rate),
+        shaped,
         tuple(arms or ("webhook", "polling")),
         runs=runs,
         rate_per_s=rate,
@@ -227,6 +244,7 @@ def race_command(
         seed=seed,
         pool_size=pool,
         out=out,
+        disturbance=disturbance,
         command=shlex.join(["hookbench", *sys.argv[1:]]),
         figures=figures,
     )

@@ -59,10 +59,13 @@ def crowd_schedule(
     )
 
 
-def phases_s(scenario: Scenario, seed: int, pollers: int) -> FloatArray:
-    """When each poller first asks, as the model's pollers do, seconds."""
+def phases_s(scenario: Scenario, seed: int, pollers: int, herd_s: float | None = None) -> FloatArray:
+    """When each poller first asks, as the model's pollers do, seconds; a herd all within `herd_s`."""
     from sim.engine import poll_phase_s  # noqa: PLC0415 - compiled code
+    from sim.randomness import Stream, uniform  # noqa: PLC0415
 
+    if herd_s is not None:
+        return np.array([herd_s * uniform(seed, Stream.POLL_PHASE, poller, 0) for poller in range(pollers)])
     return np.array([poll_phase_s(scenario, seed, poller) for poller in range(pollers)])
 
 
@@ -80,9 +83,15 @@ def shaped_schedule(
 
 
 def adaptive_schedule(
-    scenario: Scenario, seed: int, pollers: int, event_times_s: FloatArray, page_size: int
+    scenario: Scenario, phases: FloatArray, event_times_s: FloatArray, page_size: int
 ) -> PollSchedule:
     """The polls of adaptive pollers, by the model's own rule (`sim.policies.adaptive_interval`).
+
+    Args:
+        scenario: states the rule, and how long it goes on.
+        phases: when each poller first asks, seconds.
+        event_times_s: when events are created.
+        page_size: the most events a poll finds.
 
     Raises:
         InputError: there would be too many.
@@ -91,12 +100,12 @@ def adaptive_schedule(
 
     rule, duration_s = compile_adaptive(scenario), scenario.run.duration_s
     require_schedulable(
-        pollers * (duration_s / rule.min_interval_s + 1), "pollers × duration / min_interval_s"
+        phases.size * (duration_s / rule.min_interval_s + 1), "pollers × duration / min_interval_s"
     )
     times: list[float] = []
     asking: list[int] = []
     due: list[int] = []
-    for poller, phase in enumerate(phases_s(scenario, seed, pollers).tolist()):
+    for poller, phase in enumerate(phases.tolist()):
         now_s, interval_s, known = phase, rule.first_interval_s, 0
         while now_s < duration_s:
             seen = int(np.searchsorted(event_times_s, now_s, side="right"))

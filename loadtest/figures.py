@@ -6,7 +6,8 @@ curves are named where they run; the finding is the title; a void run says so ac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -14,18 +15,18 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from loadtest.plans import LISTENERS
 from loadtest.runner.results import ArmRun, LoadResult
 from loadtest.timeline.figures import timeline_figure
-from sim.figures import latency_cdf
+from sim.figures import latency_cdf, look
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-# Okabe & Ito, "Color Universal Design" (2008): blue, vermilion, bluish green, reddish purple.
-COLOURS = {"webhook": "#0072B2", "polling": "#D55E00"}
+# Okabe & Ito, "Color Universal Design" (2008): bluish green, reddish purple.
 ROLE_COLOURS = {"receiver": "#009E73", "poller": "#009E73", "provider": "#CC79A7", "generator": "#777777"}
-STYLES = {"webhook": "-", "polling": "--", "receiver": "-", "poller": "-", "provider": "--", "generator": ":"}
+STYLES = {"receiver": "-", "poller": "-", "provider": "--", "generator": ":"}
 
 _Floats = npt.NDArray[np.float64]
 
@@ -70,18 +71,19 @@ def load_cdf(result: LoadResult) -> Figure:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for position, arm in enumerate(result.arms):
+        colour, dash = look(arm)
         values = np.sort(_latencies_ms(result, arm))
         raw = np.sort(np.concatenate([run.samples.uncorrected_us for run in result.of(arm)])) / 1e3
         share = np.arange(1, values.size + 1) / values.size
-        for drawn, style, width in ((values, STYLES[arm], 1.8), (np.maximum(raw, LEAST_MS), ":", 1.2)):
-            axes.plot(drawn, share, style, color=COLOURS[arm], drawstyle="steps-post", linewidth=width)
+        for drawn, style, width in ((values, dash, 1.8), (np.maximum(raw, LEAST_MS), ":", 1.2)):
+            axes.plot(drawn, share, linestyle=style, color=colour, drawstyle="steps-post", linewidth=width)
         height = (0.5, 0.25)[position % 2]
         axes.annotate(
             f"{arm}: median {_milliseconds(float(np.median(values)))}",
             (float(np.quantile(values, height)), height),
             xytext=(7, 0),
             textcoords="offset points",
-            color=COLOURS[arm],
+            color=colour,
             va="center",
             bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
         )
@@ -96,7 +98,8 @@ def load_cdf(result: LoadResult) -> Figure:
     axes.set_xlabel("latency: intended send to answer")
     axes.set_ylabel("share of requests")
     done = ", ".join(f"{arm} {_p99(_latencies_ms(result, arm))}" for arm in result.arms)
-    axes.set_title(f"99 % of requests are answered within: {done}", loc="left")
+    what = "events arrive" if set(result.arms) <= set(LISTENERS) else "requests are answered"
+    axes.set_title(f"99 % of {what} within: {done}\n{result.shape}", loc="left")
     axes.grid(alpha=0.25)
     _stamp(figure, result.void)
     return figure
@@ -123,8 +126,17 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
     _label_ends(upper, ends)
     created_s, latency_ms = _latency_series(result.command, run)
     lower.plot(
-        created_s, np.maximum(latency_ms, LEAST_MS), ".", color=COLOURS[run.arm], markersize=3, alpha=0.6
+        created_s, np.maximum(latency_ms, LEAST_MS), ".", color=look(run.arm)[0], markersize=3, alpha=0.6
     )
+    failed = run.samples.failed
+    if result.command == "load" and failed.any():
+        failed_s = (run.samples.intended_us[failed] - run.notes["origin_us"]) / 1e6
+        top = np.full(failed_s.size, 0.96)
+        lower.plot(failed_s, top, "x", color="#555555", markersize=4, transform=lower.get_xaxis_transform())
+        lower.annotate(
+            f"× failed: {failed_s.size:,}", (0.99, 0.86), xycoords="axes fraction", ha="right",
+            fontsize=8, color="#555555",
+        )  # fmt: skip
     lower.set_yscale("log")
     known = latency_ms[~np.isnan(latency_ms)]
     if known.size:
@@ -139,11 +151,30 @@ def server_load(result: LoadResult, run: ArmRun) -> Figure:
     finding = (
         f"at most {peaks[busiest]:.0f} % of a core for the {busiest}" if busiest else "no server was ours"
     )
-    upper.set_title(f"{run.arm}: {finding}, p99 {_p99(latency_ms)}", loc="left")
+    upper.set_title(f"{run.arm}: {finding}, p99 {_p99(latency_ms)}\n{result.shape}", loc="left")
+    for fault in run.notes.get("faults", ()):
+        _shade(axes=(upper, lower), fault=fault)
     for axes in (upper, lower):
         axes.grid(alpha=0.25)
     _stamp(figure, run.void)
     return figure
+
+
+def _shade(axes: tuple[Axes, Axes], fault: Mapping[str, Any]) -> None:
+    """Where a server was disturbed, on both panels."""
+    begun_s, ended_s = fault["begun_s"], fault["ended_s"]
+    for each in axes:
+        each.axvspan(begun_s, ended_s, color="#bbbbbb", alpha=0.45, linewidth=0, zorder=0)
+    axes[0].annotate(
+        f"{fault['role']}: {fault['kind']}",
+        (begun_s, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+        color="#555555",
+    )
 
 
 def _cpu_percent(readings: pd.DataFrame) -> tuple[_Floats, _Floats]:

@@ -56,6 +56,16 @@ class Reading:
     fds: int | None
     pss_mb: float | None = None
 
+    def after(self, before: Reading) -> Reading:
+        """This reading with what a former process of the same role had used up to its last one."""
+        return replace(
+            self,
+            cpu_s=self.cpu_s + before.cpu_s,
+            run_wait_s=_sum(self.run_wait_s, before.run_wait_s),
+            voluntary_switches=_count_sum(self.voluntary_switches, before.voluntary_switches),
+            involuntary_switches=_count_sum(self.involuntary_switches, before.involuntary_switches),
+        )
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -176,6 +186,7 @@ class Monitor:
 
     def __post_init__(self) -> None:
         self._trees: dict[str, ProcessTree] = {}
+        self._before: dict[str, Reading] = {}
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
@@ -191,10 +202,15 @@ class Monitor:
         self.observations.__exit__()
 
     def watch(self, role: str, pid: int) -> None:
-        """Begin to read the tree of `pid` under a role's name."""
+        """Begin to read the tree of `pid` under a role's name.
+
+        Of a role that is watched already, this is the successor: its usage is added to that of the others.
+        """
         with self._lock:
             self._trees[role] = ProcessTree(pid)
-            self.readings.setdefault(role, [])
+            readings = self.readings.setdefault(role, [])
+            if readings:
+                self._before[role] = readings[-1]
         self.read_now()
 
     def read_now(self) -> int:
@@ -203,7 +219,8 @@ class Monitor:
             for role, tree in self._trees.items():
                 reading = tree.read()
                 if reading is not None:
-                    self.readings[role].append(reading)
+                    before = self._before.get(role)
+                    self.readings[role].append(reading if before is None else reading.after(before))
         return time.monotonic_ns() // 1000
 
     def _run(self) -> None:
@@ -276,6 +293,14 @@ def _at(readings: list[Reading], instant_us: int) -> Reading:
                 else waits[0] + share * (waits[1] - waits[0]),
             )
     return readings[-1]
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
+
+
+def _count_sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 def _difference(last: float | None, first: float | None) -> float | None:

@@ -100,6 +100,8 @@ def require_sensible(arm: str, wishes: Wishes) -> None:
             raise InputError(f"--path names one path; {arm} publishes at one and listens at another")
         if not wishes.path.startswith("/"):
             raise InputError(f"--path {wishes.path!r}: expected a path such as /hooks/orders")
+    if arm in CROWDS and wishes.shape is not None and wishes.storms:
+        raise InputError("a herd and a shape both say when pollers ask: give one of them")
     if arm == "adaptive_polling" and (wishes.rate_per_s is not None or wishes.shape is not None):
         raise InputError("adaptive pollers choose their own pace: give --clients, not --rate or --shape")
 
@@ -114,11 +116,8 @@ def scenario_for(arm: str, scenario: Scenario, wishes: Wishes) -> Scenario:
     shaped = with_shape(scenario, wishes.shape, wishes.rate_per_s)
     if arm in CROWDS:
         # For a crowd of pollers rate and shape are of polls: the events stay as they are.
-        if "herd" in parse_storms(wishes.storms, CROWD_STORMS, arm):
-            scenario = scenario.with_values(**{"polling.phase": "synchronised"})
-        return scheduled_scenario(
-            scenario, None, scheduled_scenario(shaped, None, wishes.duration_s).run.duration_s
-        )
+        duration_s = scheduled_scenario(shaped, None, wishes.duration_s).run.duration_s
+        return scheduled_scenario(scenario, None, duration_s)
     return scheduled_scenario(shaped, wishes.rate_per_s, wishes.duration_s)
 
 
@@ -190,15 +189,18 @@ def _crowd_plan(arm: str, scenario: Scenario, seed: int, wishes: Wishes, run_id:
     duration_s = scenario.run.duration_s
     page_size = min(scenario.polling.page_size, MOST_IN_PAGE)
     events_s = event_times_s(scenario, seed)
+    herd = parse_storms(wishes.storms, CROWD_STORMS, arm).get("herd")
+    herd_s = None if herd is None else herd.values["within"]
     if arm == "adaptive_polling":
-        polls = adaptive_schedule(scenario, seed, pollers, events_s, page_size)
+        polls = adaptive_schedule(scenario, phases_s(scenario, seed, pollers, herd_s), events_s, page_size)
     elif wishes.shape is not None:
         asked_us = event_schedule(with_shape(scenario, wishes.shape), seed)
         polls = shaped_schedule(asked_us, pollers, events_s, page_size)
     else:
         require_schedulable(pollers * (duration_s / interval_s + 1), "pollers × duration / interval")
         asking = scenario.with_values(**{"polling.interval_s": interval_s})
-        polls = crowd_schedule(phases_s(asking, seed, pollers), interval_s, duration_s, events_s, page_size)
+        phases = phases_s(asking, seed, pollers, herd_s)
+        polls = crowd_schedule(phases, interval_s, duration_s, events_s, page_size)
     if polls.offsets_us.size == 0:
         raise InputError(
             f"no poll falls within {duration_s:g} s at one poll every {interval_s:g} s "

@@ -5,7 +5,7 @@ Each is written as `sim.notation` says::
     duplicates:share=0.3,times=3,within=1   a share of the events is sent three times in all, by the same id
     forgeries:share=0.5                     half of all requests bear a wrong signature
     retries:within=10                       what failed is sent again as the scenario's policy says
-    herd                                    all pollers ask at the same instants
+    herd:within=0.1                         all pollers ask at the same instants, or so many seconds apart
 
 Copies and forgeries are requests of their own, beside those of the events, so that the events' own traffic
 stays what it was. Nothing in this module reads a clock.
@@ -33,7 +33,7 @@ STORMS = {
     "duplicates": Form({"share": None, "times": "2", "within": "0"}, "duplicates:share=0.3,times=3"),
     "forgeries": Form({"share": None}, "forgeries:share=0.5"),
     "retries": Form({"within": "10"}, "retries:within=10"),
-    "herd": Form({}, "herd"),
+    "herd": Form({"within": "0"}, "herd:within=0.1"),
 }
 
 SENDER_STORMS = ("duplicates", "forgeries", "retries")

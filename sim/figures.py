@@ -46,6 +46,11 @@ Latencies = Mapping[str, ArrayLike]
 """Mechanism -> the latency of each of its events, seconds; NaN for one that was not delivered."""
 
 
+def look(name: str) -> tuple[str, _Dash]:
+    """The colour and the dash of a mechanism's curves, the same in every figure."""
+    return _LOOKS.get(name, (_INK, "solid"))
+
+
 def latency_cdf(
     latencies_s: Latencies, predicted_s: Latencies | None = None, title: str | None = None
 ) -> Figure:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from loadtest.plans import SENDERS, Wishes, scenario_for
 from loadtest.runner.check import check, require_fleet
+from loadtest.runner.faults import faults_of
 from loadtest.runner.folder import save
 from loadtest.runner.loads import LOADS
 from loadtest.runner.processes import Fleet, require_reachable
@@ -42,6 +43,7 @@ def load(
     payload_cv: float = 0.0,
     clients: int | None = None,
     public_url: str | None = None,
+    faults: Sequence[str] = (),
     thresholds: Sequence[str] = (),
     host: str | None = None,
     path: str | None = None,
@@ -68,6 +70,7 @@ def load(
         payload_cv: coefficient of variation of the payloads' sizes, lognormal about the scenario's.
         clients: how many pollers or held connections; by default the scenario's subscribers.
         public_url: of a receiver that is not ours, where its providers sign it; by default `host`.
+        faults: what is done to the server meanwhile, such as ``pause@5+1.4``; see `loadtest.runner.faults`.
         thresholds: such as ``latency_p99_s<0.25``.
         host: the base URL of a server that runs already, any HTTP server, instead of one of our own; one arm
             only. What cannot be known of it then is named in the run's notes as ``not_measured``.
@@ -78,7 +81,7 @@ def load(
         command: what was asked, for run.json.
         figures: draw them into the run folder.
         lag_limit_s: p99 of the generator's own lag above which the run is void.
-        disturbance: called during the run; see `loadtest.runner.faults`.
+        disturbance: called during the run, instead of faults, as the self-tests do.
         progress: where to show it.
         fleet: the Locust processes that make the load; one here by default.
 
@@ -104,7 +107,10 @@ def load(
         require_reachable(host, fleet.ca)
         if arms[0] in SENDERS and not fleet.elsewhere:
             secrets_in_environment(signing if arms[0] == "webhook" else "standard")
-    settings = Settings(seed, pool_size, lag_limit_s, disturbance, host, wishes)
+    wanted = {arm: faults_of(faults, effective[arm]) for arm in arms}
+    for arm, each in wanted.items():
+        if each is not None:
+            each.require_servers(() if host else ("receiver",) if arm in SENDERS else ("provider",))
     progress = progress or Progress()
     name = f"load-{scenario.name}"
     with (
@@ -114,6 +120,7 @@ def load(
         runs = []
         for arm in arms:
             secret = own_secret(signing) | own_secret()
+            settings = Settings(seed, pool_size, lag_limit_s, wanted[arm] or disturbance, host, wishes)
             with session(progress, None if host else secret, fleet) as context:
                 runs.append(LOADS[arm](context, arm, effective[arm], settings))
         judged = judge(limits, {run.arm: run.metrics | run.judged for run in runs})

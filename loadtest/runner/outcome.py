@@ -11,6 +11,7 @@ import numpy as np
 from loadtest.inbox import LedgerRow
 from loadtest.monitor import Usage
 from loadtest.recorder import TIMED_OUT, HistogramOverflow, Samples, histogram
+from loadtest.runner.faults import Faults
 from loadtest.runner.figures_of_merit import quantiles_s, server_metrics
 from loadtest.runner.generation import ROLE
 from loadtest.runner.processes import Child, Crew, Fleet
@@ -240,6 +241,7 @@ def finish(
             histogram(values)
     except HistogramOverflow as error:
         overflow = str(error)
+    faults, faulty = settings.disturbance.result() if isinstance(settings.disturbance, Faults) else ([], [])
     lag_us = samples.generator_lag_us
     reasons = void_reasons(
         measured.ledger,
@@ -250,7 +252,7 @@ def finish(
         generator_wait_s=None if generator is None else generator.run_wait_s,
         failures=samples.failures(),
         overflow=overflow,
-        others=others,
+        others=[*others, *faulty],
     )
     return ArmRun(
         arm=measured.arm,
@@ -273,6 +275,8 @@ def finish(
             "failures": samples.failures(),
             "origin_us": measured.origin_us,
             "end_us": measured.end_us,
+            "storms": list(settings.wishes.storms),
+            "faults": faults,
             **notes,
         },
     )

@@ -27,6 +27,8 @@ from types import FrameType
 from typing import Any
 
 from loadtest.contract import now_us
+from loadtest.monitor import Monitor
+from loadtest.runner.incarnations import counts_at_death, summed
 from loadtest.schedule import PLAN_VARIABLE
 from sim.errors import InputError, VoidRun
 
@@ -181,6 +183,9 @@ class Child:
     Attributes:
         ready: what a server said when it was ready.
         ready_us: when that was (µs), which is where its idle time begins.
+        again: starts its successor, and says where that logs; None for what is never restarted.
+        monitor: who watches it, and is to know of a successor.
+        over: it was stopped for good.
     """
 
     role: str
@@ -188,6 +193,16 @@ class Child:
     log: Path
     ready: dict[str, Any] = field(default_factory=dict)
     ready_us: int = 0
+    command: Sequence[str] = ()
+    again: Callable[[], tuple[subprocess.Popen[bytes], Path]] | None = None
+    monitor: Monitor | None = None
+    over: bool = False
+    _counted: dict[str, Any] = field(default_factory=dict)
+    _up: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self._up.set()
 
     @property
     def pid(self) -> int:
@@ -205,26 +220,75 @@ class Child:
         return lines[-1] if lines else "it wrote nothing on standard error"
 
     def status(self) -> dict[str, Any]:
-        """The server's own counts, from GET /status.
+        """The server's own counts, from GET /status, with those of the processes it was before.
+
+        While it is being restarted this waits for the successor.
 
         Raises:
             ServerSilent: it runs, but gives no answer within `STATUS_TIMEOUT_S`, or not JSON.
             ProcessFailed: it has ended.
         """
-        try:
-            document = get_json(f"{self.url}/status")
-        except (OSError, ValueError) as error:
-            code = self.process.poll()
-            if code is not None:
-                raise ProcessFailed(
-                    f"the {self.role} ended with exit code {code}: {self.last_words()}"
-                ) from None
-            raise ServerSilent(f"the {self.role} did not answer /status ({error})") from None
-        return dict(document)
+        deadline = time.monotonic() + STATUS_TIMEOUT_S
+        while True:
+            self._up.wait(max(0.0, deadline - time.monotonic()))
+            asked = self.process
+            try:
+                return summed(self._counted, get_json(f"{self.url}/status"))
+            except (OSError, ValueError) as error:
+                changed = self.process is not asked or not self._up.is_set()
+                if changed and time.monotonic() < deadline:
+                    continue
+                code = self.process.poll()
+                if code is not None and not changed:
+                    raise ProcessFailed(
+                        f"the {self.role} ended with exit code {code}: {self.last_words()}"
+                    ) from None
+                raise ServerSilent(f"the {self.role} did not answer /status ({error})") from None
+
+    def take_down(self, number: signal.Signals, timeout_s: float) -> bool:
+        """End the process by a signal, as long as it is to come back; False where it was stopped for good.
+
+        Raises:
+            ProcessFailed: it did not end in time.
+        """
+        last: dict[str, Any] = self._counted
+        with contextlib.suppress(ProcessFailed):
+            last = self.status()
+        with self._lock:
+            if self.over or self.again is None:
+                return False
+            if self.monitor is not None:
+                self.monitor.read_now()
+            self._up.clear()
+            os.killpg(self.pid, number)
+            try:
+                self.process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                raise ProcessFailed(f"the {self.role} did not end within {timeout_s:g} s") from None
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+            self._counted = counts_at_death(last, self.command)
+        return True
+
+    def bring_back(self) -> None:
+        """Start the successor on the same port, and wait until it is ready.
+
+        Raises:
+            ProcessFailed: it did not become ready.
+        """
+        with self._lock:
+            if self.over or self.again is None:
+                return
+            self.process, self.log = self.again()
+            if self.monitor is not None:
+                self.monitor.watch(self.role, self.pid)
+            _ready_line(self, READY_TIMEOUT_S)
+            self._up.set()
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int | None:
         """SIGTERM, wait, then SIGKILL to the group; returns the exit code, negative for a signal."""
-        with deferred_interrupts():
+        with deferred_interrupts(), self._lock:
+            self.over = True
             with contextlib.suppress(ProcessLookupError):
                 if self.process.poll() is None:
                     self.process.terminate()
@@ -249,11 +313,10 @@ class Crew:
         self.folder = folder
         self.cpus = cpus
         self.fleet = fleet or Fleet()
+        self.monitor: Monitor | None = None
         self._environment = {**os.environ, **environment}
         self.children: list[Child] = []
-        self.on_ready: Callable[[Child], None] = lambda _: None
-        """Called with each server as soon as it is ready."""
-
+        self._logs = 0
         self.reports: list[dict[str, Any]] = []
         """What the generator's workers said of themselves: share, cost, clock; empty for a single process."""
 
@@ -281,7 +344,11 @@ class Crew:
         child = self._spawn(role, command, self.cpus.servers, stdout=subprocess.PIPE)
         child.ready = _ready_line(child, timeout_s)
         child.ready_us = now_us()
-        self.on_ready(child)
+        child.command, child.monitor = command, self.monitor
+        again = [*command, "--port", str(child.ready["port"])]
+        child.again = lambda: self._process(role, again, self.cpus.servers, subprocess.PIPE, {})
+        if self.monitor is not None:
+            self.monitor.observations.follow(child.role, child.url)
         return child
 
     def generator(self, locustfile: Path, host: str, plan: Path | None, users: int, *options: str) -> Child:
@@ -303,19 +370,32 @@ class Crew:
         stdout: int,
         extra: Mapping[str, str] | None = None,
     ) -> Child:
-        log = self.folder / f"{role}-{len(self.children)}.log"
-        with deferred_interrupts(), log.open("wb") as stderr, _pinned(cpus):
+        with deferred_interrupts():
+            child = Child(role, *self._process(role, command, cpus, stdout, extra or {}))
+            self.children.append(child)
+        return child
+
+    def _process(
+        self,
+        role: str,
+        command: Sequence[str],
+        cpus: frozenset[int] | None,
+        stdout: int,
+        extra: Mapping[str, str],
+    ) -> tuple[subprocess.Popen[bytes], Path]:
+        """A process, and the file of its standard error."""
+        log = self.folder / f"{role}-{self._logs}.log"
+        self._logs += 1
+        with log.open("wb") as stderr, _pinned(cpus):
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env={**self._environment, **(extra or {})},
+                env={**self._environment, **extra},
                 process_group=0,
             )
-            child = Child(role, process, log)
-            self.children.append(child)
-        return child
+        return process, log
 
 
 @contextlib.contextmanager

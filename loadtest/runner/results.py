@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadtest.schedule import shape_of
 from loadtest.verdict import Ledger, ThresholdResult, exit_code
 from sim.experiment import Estimate, estimate
 
@@ -88,6 +89,14 @@ class LoadResult:
     path: Path
     paired: tuple[Paired, ...] = ()
     differences: pd.DataFrame | None = None
+
+    @property
+    def shape(self) -> str:
+        """How the load came, and what befell the server, in a few words."""
+        told = self.runs[0].notes.get("shape") or shape_of(self.scenario)
+        storms = self.runs[0].notes.get("storms", ())
+        faults = self.runs[0].notes.get("faults", ())
+        return "; ".join([told, *storms, *(fault["text"] for fault in faults)])
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ import numpy as np
 from loadtest.contract import STANDARD, now_us
 from loadtest.monitor import Monitor
 from loadtest.plans import Wishes
+from loadtest.runner.incarnations import PEAKS
 from loadtest.runner.processes import (
     STOP_SIGNALS,
     Child,
@@ -42,8 +43,14 @@ LEAST_IDLE_US = 200_000
 WINDOW_SLACK_S = 2.0
 """A server that takes longer to answer has gone on counting well past the window's edge."""
 
-Disturbance = Callable[[Mapping[str, int], int], None]
-"""Called in a thread of its own once the origin is known, with process ids by role and the origin in µs."""
+_OUTAGES = ".outages are not enacted"
+OUTAGES_NOT_ENACTED = f"receiver{_OUTAGES}"
+
+Disturbance = Callable[[Mapping[str, Child], int], None]
+"""Called in a thread of its own once the origin is known, with the servers by role and the origin in µs.
+
+`loadtest.runner.faults.Faults` is one, and tests have their own.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def session(
         Crew(Path(name), environment or {}, CpuPlan.for_this_machine(fleet.processes), fleet) as crew,
         Monitor() as monitor,
     ):
-        crew.on_ready = lambda child: monitor.observations.follow(child.role, child.url)
+        crew.monitor = monitor
         yield Session(Path(name), crew, monitor, progress, secrets.token_hex(4))
 
 
@@ -138,7 +145,7 @@ def unlike_the_model(scenario: Scenario) -> list[str]:
     for name, server in (("receiver", scenario.receiver), ("provider_api", scenario.provider_api)):
         soon = any(outage.start_s < scenario.run.duration_s for outage in server.outages)
         if soon or server.random_outages:
-            told.append(f"{name}.outages are not enacted")
+            told.append(f"{name}{_OUTAGES}")
     if scenario.receiver.error_probability or scenario.receiver.signature_tolerance_s:
         told.append("the receiver's own errors and clock are not enacted")
     told.append("network.one_way is that of loopback")
@@ -218,10 +225,6 @@ def drain(done: Callable[[], bool], limit_s: float) -> list[str]:
     return []
 
 
-PEAKS = frozenset({"queue_max", "requests_per_connection"})
-"""Counts of /status that are peaks or ratios, so that the last one stands."""
-
-
 class WindowCounts:
     """The servers' own counts over exactly [warm-up, duration) of the run, as the model counts.
 
@@ -295,5 +298,4 @@ def idle_span(ready_us: int, origin_us: int) -> tuple[int, int] | None:
 def disturb(disturbance: Disturbance | None, children: Mapping[str, Child], origin_us: int) -> None:
     """Let a disturbance loose on the running servers."""
     if disturbance is not None:
-        pids = {role: child.pid for role, child in children.items()}
-        threading.Thread(target=disturbance, args=(pids, origin_us), daemon=True).start()
+        threading.Thread(target=disturbance, args=(dict(children), origin_us), daemon=True).start()

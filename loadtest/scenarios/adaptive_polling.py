@@ -6,7 +6,7 @@ See `loadtest.crowd.adaptive_schedule` for when they ask, and `polling` for what
 from __future__ import annotations
 
 from loadtest.scenarios.open_loop import OpenLoop, OpenLoopUser
-from loadtest.scenarios.polling import polls
+from loadtest.scenarios.requests import polls
 
 
 class AdaptivePoller(OpenLoopUser):

@@ -6,7 +6,7 @@ The tag is that of the page with nothing on it. With plain Locust it is that of 
 from __future__ import annotations
 
 from loadtest.scenarios.open_loop import OpenLoop, OpenLoopUser
-from loadtest.scenarios.polling import polls
+from loadtest.scenarios.requests import polls
 
 
 class ConditionalPoller(OpenLoopUser):

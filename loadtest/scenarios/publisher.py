@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from loadtest.contract import envelope
-from loadtest.scenarios.open_loop import Builder, OpenLoop, OpenLoopUser, Prepared
-from loadtest.schedule import Plan
-
-
-def publications(plan: Plan, origin_us: int) -> Builder:
-    """Builds the POST that publishes each event."""
-    headers = {"content-type": "application/json"}
-
-    def build(index: int, created_us: int) -> Prepared:
-        body = envelope(plan.run_id, index, created_us, plan.payload_bytes)
-        return Prepared("POST", "/events", body, headers)
-
-    return build
+from loadtest.scenarios.open_loop import OpenLoop, OpenLoopUser
+from loadtest.scenarios.requests import publications
 
 
 class Publisher(OpenLoopUser):

@@ -15,7 +15,7 @@ from geventhttpclient.response import HTTPParseError, HTTPSocketResponse
 from loadtest.contract import now_us
 from loadtest.scenarios.listeners import Connection, Listeners, ListenerUser
 from loadtest.scenarios.open_loop import OpenLoop, OpenLoopUser
-from loadtest.scenarios.publisher import publications
+from loadtest.scenarios.requests import publications
 from loadtest.schedule import Plan
 
 

@@ -73,11 +73,11 @@ def test_a_stalled_server_shows_in_the_corrected_latency_and_hides_from_the_othe
     # requests are really on the way meanwhile, 2 / 450 = 0.4 % of all: too few for the uncorrected p99.
     stall_s = 0.7
 
-    def stop_for_a_while(pids, origin_us):
+    def stop_for_a_while(servers, origin_us):
         time.sleep(max(0.0, origin_us / 1e6 + 1.0 - time.monotonic()))
-        os.kill(pids["receiver"], signal.SIGSTOP)
+        os.kill(servers["receiver"].pid, signal.SIGSTOP)
         time.sleep(stall_s)
-        os.kill(pids["receiver"], signal.SIGCONT)
+        os.kill(servers["receiver"].pid, signal.SIGCONT)
 
     result = load(
         steady(150.0, 3.0),
@@ -98,7 +98,7 @@ def test_a_stalled_server_shows_in_the_corrected_latency_and_hides_from_the_othe
 def test_a_stalled_generator_is_not_blamed_on_the_server(tmp_path):
     # While it is stopped no request leaves; then the whole backlog is dispatched at once, far more than the
     # pool can take. What had to queue for that reason was late already when it was dispatched.
-    def stop_locust(pids, origin_us):
+    def stop_locust(servers, origin_us):
         (locust,) = (child for child in children_of_this_process() if "locust" in child.cmdline())
         time.sleep(max(0.0, origin_us / 1e6 + 0.5 - time.monotonic()))
         locust.suspend()
@@ -158,10 +158,10 @@ def test_a_crowd_can_ask_for_large_events(tmp_path):
 
 def test_the_warm_up_counts_for_no_latency(tmp_path):
     # Nothing is answered in the first second, the warm-up: what came then is in the ledger only.
-    def stop_for_a_second(pids, origin_us):
-        os.kill(pids["receiver"], signal.SIGSTOP)
+    def stop_for_a_second(servers, origin_us):
+        os.kill(servers["receiver"].pid, signal.SIGSTOP)
         time.sleep(max(0.0, origin_us / 1e6 + 1.0 - time.monotonic()))
-        os.kill(pids["receiver"], signal.SIGCONT)
+        os.kill(servers["receiver"].pid, signal.SIGCONT)
 
     (run,) = load(
         steady(50.0, 3.0, **{"run.warmup_s": 1.5}), out=tmp_path, figures=False, disturbance=stop_for_a_second
@@ -240,11 +240,11 @@ def test_a_server_too_busy_to_say_its_counts_voids_the_run(timeout_s, word, tmp_
     monkeypatch.setattr("loadtest.runner.processes.STATUS_TIMEOUT_S", timeout_s)
     monkeypatch.setattr("loadtest.runner.session.WINDOW_SLACK_S", 0.5)
 
-    def stop_at_the_end(pids, origin_us):
+    def stop_at_the_end(servers, origin_us):
         time.sleep(max(0.0, origin_us / 1e6 + 0.8 - time.monotonic()))
-        os.kill(pids["receiver"], signal.SIGSTOP)
+        os.kill(servers["receiver"].pid, signal.SIGSTOP)
         time.sleep(1.5)
-        os.kill(pids["receiver"], signal.SIGCONT)
+        os.kill(servers["receiver"].pid, signal.SIGCONT)
 
     result = load(
         steady(50.0, 1.0), out=tmp_path, figures=False, disturbance=stop_at_the_end, lag_limit_s=1.0

@@ -21,6 +21,7 @@ from loadtest.runner.figures_of_merit import (
     latency_metrics,
     server_metrics,
 )
+from loadtest.runner.incarnations import summed
 from loadtest.runner.outcome import (
     Measured,
     count,
@@ -35,6 +36,7 @@ from loadtest.runner.processes import CpuPlan, Crew
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings, difference, idle_span
+from loadtest.traffic import COPY, FORGED, GENUINE
 from sim.scenario import load_scenario
 
 ORIGIN_US = 1_000_000
@@ -52,6 +54,7 @@ def five_requests() -> Samples:
     samples.sent_us[:4] = samples.intended_us[:4] + 10
     samples.done_us[:4] = samples.intended_us[:4] + 1000
     samples.status[:4] = [204, 204, TIMED_OUT, 503]
+    samples.attempts[:4] = 1
     return samples
 
 
@@ -72,8 +75,47 @@ def test_the_ledger_puts_every_request_under_one_heading():
         "unacknowledged_visible": 1,
         "given_up": None,
         "pending": None,
+        "refused": None,
+        "repeated": None,
+        "retries": None,
+        "forgeries_acknowledged": None,
     }
     assert ledger.mismatches() == ["1 acknowledged events never became visible"]
+
+
+def stormy() -> Samples:
+    """Event 0 by two requests, event 1 by one of three attempts; forgeries refused, taken and failed."""
+    kinds = [GENUINE, COPY, GENUINE, FORGED, FORGED, FORGED]
+    samples = Samples.scheduled(
+        np.arange(6), ORIGIN_US + np.arange(6) * 100_000, np.array([0, 0, 1, 2, 3, 4]), np.array(kinds)
+    )
+    samples.sent_us[:] = samples.intended_us + 10
+    samples.done_us[:] = samples.intended_us + 1000
+    samples.status[:] = [204, 204, 204, 401, 204, 503]
+    samples.attempts[:] = [1, 1, 3, 1, 1, 1]
+    return samples
+
+
+def test_the_ledger_is_exact_in_storms():
+    rows = [row(0, ORIGIN_US + 5_000, copies=2), row(1, ORIGIN_US + 6_000)]
+    ledger = count(stormy(), rows)
+    assert (ledger.scheduled, ledger.sent, ledger.acknowledged, ledger.failed) == (6, 6, 3, 2)
+    assert (ledger.refused, ledger.repeated, ledger.retries, ledger.duplicates) == (1, 1, 2, 1)
+    assert (ledger.visible, ledger.lost, ledger.unacknowledged_visible) == (2, 0, 0)
+    # A forgery that was taken is a hole in the server, and voids the run.
+    assert ledger.mismatches() == ["1 forged requests were acknowledged"]
+    # What a copy brought is as good as what the first request brought, and lost if neither did.
+    assert count(stormy(), rows[1:]).lost == 1
+    frame = deliveries(stormy(), rows, ORIGIN_US)
+    assert frame["attempts"].tolist() == [2, 3]
+    assert frame["status"].tolist() == ["delivered", "delivered"]
+
+
+def test_in_storms_latency_is_that_of_genuine_requests():
+    samples = stormy()
+    assert samples.corrected_us.size == 3
+    assert samples.refused_us.tolist() == [1000]
+    assert samples.failures() == {"HTTP 204": 1, "HTTP 503": 1}
 
 
 def test_a_races_ledger_tells_what_the_sender_gave_up_from_what_the_receiver_lost():
@@ -96,6 +138,14 @@ def test_foreign_events_in_an_inbox_are_not_ours():
     when, copies = visible_us([row(0, 7), row(99, 8)], 2)
     assert when.tolist() == [7, -1]
     assert copies.tolist() == [1, 0]
+
+
+def test_the_counts_of_a_restarted_server_are_summed_and_what_is_of_now_is_not():
+    before = {"accepted": 5, "queue_max": 9, "waiting": 3, "role": "receiver", "busy_s": 1.5}
+    now = {"accepted": 2, "queue_max": 4, "waiting": 1, "role": "receiver", "busy_s": 0.25, "recovered": 3}
+    total = {"accepted": 7, "queue_max": 9, "waiting": 1, "role": "receiver", "busy_s": 1.75, "recovered": 3}
+    assert summed(before, now) == total
+    assert summed({}, now) == now
 
 
 def test_a_loads_records_follow_the_schema():

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadtest.crowd import crowd_schedule
 from loadtest.schedule import (
     DEFAULT_DURATION_S,
     Plan,
-    crowd_schedule,
     event_schedule,
     event_times_s,
     intended_us,

@@ -61,7 +61,10 @@ def crowd(context: Session, arm: str, scenario: Scenario, settings: Settings) ->
     if plan.etag:
         sent = int(windowed.sent.sum())
         metrics["not_modified_ratio"] = float(np.sum(windowed.status == 304)) / sent if sent else math.nan
-    notes = {"pollers": pollers}
+    pace = f"every {interval_s:g} s" if wishes.shape is None else wishes.shape
+    if arm == "adaptive_polling":
+        pace = "at their own pace"
+    notes = {"pollers": pollers, "shape": f"{pollers} pollers, {pace}"}
     return finish(
         context,
         Measured(arm, samples, metrics, judged, ledger, None, ledger.acknowledged, origin_us, end_us),

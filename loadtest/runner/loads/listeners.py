@@ -20,6 +20,7 @@ from loadtest.runner.outcome import Measured, count, finish
 from loadtest.runner.processes import Child, event_loop_at
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings
+from loadtest.schedule import shape_of
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
@@ -62,7 +63,7 @@ def listeners(context: Session, arm: str, scenario: Scenario, settings: Settings
         servers={} if provider is None else {"provider": (provider, ready_us)},
         settings=settings,
         notes={
-            "connections": plan.clients,
+            "shape": f"{plan.clients} connections, {shape_of(scenario)}",
             "published": int(published.acknowledged.sum()),
             **arrivals.counts,
         },

@@ -233,7 +233,9 @@ class Child:
             self._up.wait(max(0.0, deadline - time.monotonic()))
             asked = self.process
             try:
-                return summed(self._counted, get_json(f"{self.url}/status"))
+                document = get_json(f"{self.url}/status")
+                if self.process is asked:
+                    return summed(self._counted, document)
             except (OSError, ValueError) as error:
                 changed = self.process is not asked or not self._up.is_set()
                 if changed and time.monotonic() < deadline:

@@ -140,5 +140,10 @@ def enacted(settings: Settings) -> bool:
 
 
 def _idle(receiver: Child) -> bool:
+    """Whether all that was accepted is visible.
+
+    What a killed receiver had begun does not wait in its successor, until the lease on it has run out.
+    """
     status = receiver.status()
-    return not status["waiting"] and not status["in_service"]
+    at_rest = not status["waiting"] and not status["in_service"]
+    return at_rest and int(status["visible"]) + int(status["dead"]) >= int(status["accepted"])

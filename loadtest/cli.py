@@ -173,12 +173,14 @@ def load_command(
         wishes = Wishes(rate, shape, duration, tuple(storms or ()), source, payload_cv, clients, public_url)
         raise typer.Exit(_web(scenario, chosen, wishes, host, seed, pool, ca))
     from loadtest.runner import load
+    from loadtest.senders import source_of
     from sim.scenario import load_scenario
 
+    loaded = load_scenario(scenario)
     if fleet.elsewhere:
-        _say(_invitation(chosen[0], fleet))
+        _say(_invitation(chosen, fleet, source or source_of(loaded), host, pool))
     result = load(
-        load_scenario(scenario),
+        loaded,
         chosen,
         rate_per_s=rate,
         shape=shape,
@@ -272,15 +274,19 @@ def _fleet(generators: int, expect_workers: int, master: str, ca: str | None) ->
     return Fleet(generators, expect_workers, host, int(port or 5557), ca)
 
 
-def _invitation(arm: str, fleet: Fleet) -> str:
-    """How to start the workers that a run waits for."""
+def _invitation(arms: tuple[str, ...], fleet: Fleet, source: str, host: str | None, pool: int) -> str:
+    """How to start the workers that a run waits for, once it is clear that it can be."""
     from loadtest.plans import SENDERS
+    from loadtest.runner.check import require_fleet
     from loadtest.runner.generation import locustfile
+    from loadtest.senders import secret_variable
 
-    secret = "HOOKBENCH_WEBHOOK_SECRET=whsec_... " if arm in SENDERS else ""
+    require_fleet(fleet, arms, host, pool)
+    secret = f"{secret_variable(source)}=... " if arms[0] in SENDERS else ""
+    command = f"locust -f {locustfile(arms[0])} --worker --master-host HOST --master-port {fleet.bind_port}"
     return (
         f"waiting for {fleet.expect_workers} workers at {fleet.bind_host}:{fleet.bind_port}; each is\n"
-        f"  {secret}locust -f {locustfile(arm)} --worker --master-host HOST --master-port {fleet.bind_port}"
+        f"  {secret}{command}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -190,8 +191,8 @@ def busiest_share(crew: Crew, generator: Usage | None) -> float | None:
     """
     shares = [report["cpu_s"] / report["busy_s"] for report in crew.reports if report["busy_s"]]
     if generator is not None:
-        cores = min(len(crew.cpus.generator or "1"), crew.fleet.processes)
-        shares.append(generator.cpu_share / cores)
+        cores = len(crew.cpus.generator) if crew.cpus.generator else os.cpu_count() or 1
+        shares.append(generator.cpu_share / min(cores, crew.fleet.processes))
     return max(shares, default=None)
 
 
@@ -270,7 +271,14 @@ def finish(
             "cpus": context.crew.cpus.describe(),
             "generators": context.crew.reports,
             "observing": monitor.observations.cost(),
-            "not_measured": not_measured(measured, servers, context.crew.fleet),
+            "not_measured": [
+                *not_measured(measured, servers, context.crew.fleet),
+                *(
+                    f"the {role}'s idle baseline: it was ready too late for one, so its CPU counts whole"
+                    for role, usage in usages.items()
+                    if usage is not None and usage.idle_cpu_per_s is None
+                ),
+            ],
             "idle_cpu_per_s": {role: usage and usage.idle_cpu_per_s for role, usage in usages.items()},
             "failures": samples.failures(),
             "origin_us": measured.origin_us,

@@ -199,6 +199,7 @@ class OpenLoop:
         if self._dispatcher is not gevent.getcurrent():
             self._dispatcher.kill(block=False)
         self._dispatcher = None
+        self._queue = SimpleQueue()  # what nobody took is not the next test's
         if self._folder is None:
             self._plan = None  # the web UI may start another test with other options
 

@@ -105,9 +105,11 @@ def _processes(load: pd.DataFrame, seconds: int) -> dict[str, FloatArray]:
     for role, readings in load.groupby("role", sort=False):
         at_s = readings["at_s"].to_numpy(dtype=np.float64)
         for name, share in _USED.items():
-            columns[f"{role}_{share}"] = _rate(at_s, readings[name].to_numpy(dtype=np.float64), seconds)
-        switches = readings["voluntary_switches"] + readings["involuntary_switches"]
-        columns[f"{role}_switches_per_s"] = _rate(at_s, switches.to_numpy(dtype=np.float64), seconds)
+            if name in readings:
+                columns[f"{role}_{share}"] = _rate(at_s, readings[name].to_numpy(dtype=np.float64), seconds)
+        if "voluntary_switches" in readings:
+            switches = readings["voluntary_switches"] + readings["involuntary_switches"]
+            columns[f"{role}_switches_per_s"] = _rate(at_s, switches.to_numpy(dtype=np.float64), seconds)
         for name in _LEVELS:
             if name in readings:
                 columns[f"{role}_{name}"] = _most(at_s, readings[name].to_numpy(dtype=np.float64), seconds)

@@ -136,7 +136,11 @@ def test_a_worker_killed_in_the_middle_fails_the_run_by_name_and_soon(tmp_path):
     ("different", "words"),
     [
         ({"secret": ""}, "refused the plan: set HOOKBENCH_WEBHOOK_SECRET"),
-        ({"file": locustfile("polling")}, "refused the plan: it is for the Locust file webhook.py"),
+        pytest.param(
+            {"file": locustfile("polling")},
+            "refused the plan: it is for the Locust file webhook.py",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_worker_that_cannot_send_says_why(different, words, tmp_path):
@@ -159,6 +163,7 @@ def test_several_generators_here_give_the_totals_of_one(processes, tmp_path):
     assert 0 < run.metrics["generator_cpu_share"] < 1.5
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_of_several_processes_leaves_none(tmp_path):
     process = subprocess.Popen(
         [

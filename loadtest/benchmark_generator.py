@@ -1,9 +1,9 @@
 """Open loop beside closed loop, in one run: ``python -m loadtest.benchmark_generator``.
 
 Both load the same no-op server. The closed loop is a plain Locust FastHttpUser that sends again when it
-is answered; the open loop sends signed events at intended times. Two questions: what peak does keeping to
-a schedule cost, and how late do requests leave at rates below it? Server and generator have a core each
-where there are two.
+is answered; the open loop sends signed events at intended times. Three questions: what peak does keeping to
+a schedule cost, how late do requests leave at rates below it, and how late would gevent's own timer have made
+them? Server and generator have a core each where there are two.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +59,12 @@ class Lag:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Peaks in answered requests a second, and the lag at rates below them."""
+    """Peaks in answered requests a second, the lag at rates below them, and how late timers wake."""
 
     closed_loop_per_s: float
     open_loop_per_s: float
     lags: tuple[Lag, ...]
+    timers: Mapping[str, Mapping[str, float]]
 
 
 def measure(progress: Progress | None = None) -> Benchmark:
@@ -86,7 +87,20 @@ def measure(progress: Progress | None = None) -> Benchmark:
             samples, _, usage = _open_loop(crew, monitor, server, offsets, progress, label)
             p50, p99 = quantiles_s(samples.lag_us, 0.5, 0.99)
             lags.append(Lag(rate, p50, p99, usage.cpu_share, usage.run_wait_s))
-    return Benchmark(closed, peak, tuple(lags))
+    with progress.stage("timers"):
+        timers = timers_late()
+    return Benchmark(closed, peak, tuple(lags), timers)
+
+
+def timers_late() -> Mapping[str, Mapping[str, float]]:
+    """What `loadtest.benchmark_timer` measures, in a process of its own that gevent may patch."""
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtest.benchmark_timer"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise VoidRun(f"the timers could not be measured: {done.stderr.strip().splitlines()[-1]}")
+    timers: Mapping[str, Mapping[str, float]] = json.loads(done.stdout)
+    return timers
 
 
 def _poisson(rate_per_s: int) -> IntArray:
@@ -165,8 +179,14 @@ def show(result: Benchmark, console: Console | None = None) -> None:
             f"{100 * lag.generator_cpu:.0f}",
             "" if lag.generator_wait_s is None else f"{1e3 * lag.generator_wait_s:.0f}",
         )
+    timers = Table(title="how late a sleep ends, the two in turns in one process")
+    for column in ("timer", "p50 ms", "p99 ms"):
+        timers.add_column(column, justify="right" if column != "timer" else "left")
+    for name, late in result.timers.items():
+        timers.add_row(name, f"{late['p50_us'] / 1e3:.3f}", f"{late['p99_us'] / 1e3:.3f}")
     console.print(peaks)
     console.print(lags)
+    console.print(timers)
     at_aim = next(lag for lag in result.lags if lag.rate_per_s == AIM_RATE_PER_S)
     verdict = "meets" if at_aim.p99_s < AIM_LAG_P99_S else "misses"
     console.print(

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadtest.inbox_cli import app as inbox_commands
+from sim.errors import InputError
 
 if TYPE_CHECKING:
     from loadtest.plans import Wishes
     from loadtest.runner import LoadResult
+    from loadtest.runner.processes import Fleet
 
 app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(inbox_commands, name="inbox")
@@ -120,10 +122,37 @@ def load_command(
     host: Annotated[
         str | None, typer.Option("--host", metavar="URL", help="load a server that runs already")
     ] = None,
+    path: Annotated[
+        str | None,
+        typer.Option("--path", metavar="PATH", help="the request path at --host (default: the arm's own)"),
+    ] = None,
+    ca: Annotated[
+        str | None, typer.Option("--ca", metavar="FILE", help="certificates that vouch for an https --host")
+    ] = None,
     public_url: Annotated[
         str | None,
         typer.Option("--public-url", metavar="URL", help="that server's URL, where providers sign it"),
     ] = None,
+    generators: Annotated[
+        int, typer.Option("--generators", min=1, metavar="N", help="Locust processes that share the schedule")
+    ] = 1,
+    expect_workers: Annotated[
+        int,
+        typer.Option(
+            "--expect-workers",
+            min=0,
+            metavar="N",
+            help="share it with N workers that you start, anywhere",
+        ),
+    ] = 0,
+    master: Annotated[
+        str,
+        typer.Option(
+            "--master",
+            metavar="HOST[:PORT]",
+            help="where such workers connect; Locust neither encrypts nor authenticates them",
+        ),
+    ] = "127.0.0.1:5557",
     seed: SeedOption = 1,
     pool: PoolOption = 100,
     out: OutOption = None,
@@ -135,16 +164,23 @@ def load_command(
 ) -> None:
     """Load ONE server: senders at the receiver, pollers or held connections at the events API."""
     chosen = tuple(arms or ("webhook",))
+    fleet = _fleet(generators, expect_workers, master, ca)
     if web:
         from loadtest.plans import Wishes
 
+        if generators > 1 or expect_workers or path:
+            raise InputError("--web is plain Locust in one process; run it yourself for more (locust --help)")
         wishes = Wishes(rate, shape, duration, tuple(storms or ()), source, payload_cv, clients, public_url)
-        raise typer.Exit(_web(scenario, chosen, wishes, host, seed, pool))
+        raise typer.Exit(_web(scenario, chosen, wishes, host, seed, pool, ca))
     from loadtest.runner import load
+    from loadtest.senders import source_of
     from sim.scenario import load_scenario
 
+    loaded = load_scenario(scenario)
+    if fleet.elsewhere:
+        _say(_invitation(chosen, fleet, source or source_of(loaded), host, pool))
     result = load(
-        load_scenario(scenario),
+        loaded,
         chosen,
         rate_per_s=rate,
         shape=shape,
@@ -157,6 +193,8 @@ def load_command(
         faults=tuple(faults or ()),
         thresholds=tuple(thresholds or ()),
         host=host,
+        path=path,
+        fleet=fleet,
         seed=seed,
         pool_size=pool,
         out=out,
@@ -234,6 +272,31 @@ def serve_command(context: typer.Context) -> None:
     raise typer.Exit(main(context.args))
 
 
+def _fleet(generators: int, expect_workers: int, master: str, ca: str | None) -> Fleet:
+    from loadtest.runner.processes import Fleet
+
+    host, _, port = master.partition(":")
+    if not host or not (port or "5557").isdecimal() or not 0 < int(port or 5557) < 65536:
+        raise InputError(f"--master {master!r}: expected HOST or HOST:PORT, such as 0.0.0.0:5557")
+    return Fleet(generators, expect_workers, host, int(port or 5557), ca)
+
+
+def _invitation(arms: tuple[str, ...], fleet: Fleet, source: str, host: str | None, pool: int) -> str:
+    """How to start the workers that a run waits for, once it is clear that it can be."""
+    from loadtest.plans import SENDERS
+    from loadtest.runner.check import require_fleet
+    from loadtest.runner.generation import locustfile
+    from loadtest.senders import secret_variable
+
+    require_fleet(fleet, arms, host, pool)
+    secret = f"{secret_variable(source)}=... " if arms[0] in SENDERS else ""
+    command = f"locust -f {locustfile(arms[0])} --worker --master-host HOST --master-port {fleet.bind_port}"
+    return (
+        f"waiting for {fleet.expect_workers} workers at {fleet.bind_host}:{fleet.bind_port}; each is\n"
+        f"  {secret}{command}"
+    )
+
+
 def _say(line: str) -> None:
     typer.echo(line, err=True)
 
@@ -254,14 +317,21 @@ def _show(result: LoadResult, *, as_json: bool) -> int:
     return result.exit_code
 
 
-def _web(scenario: str, arms: tuple[str, ...], wishes: Wishes, host: str | None, seed: int, pool: int) -> int:
+def _web(
+    scenario: str,
+    arms: tuple[str, ...],
+    wishes: Wishes,
+    host: str | None,
+    seed: int,
+    pool: int,
+    ca: str | None,
+) -> int:
     """Hand over to plain Locust with its web page; it loads a server that runs already."""
     import subprocess
 
     from loadtest.plans import LISTENERS, LOAD_ARMS, scenario_for
     from loadtest.runner.generation import locustfile
     from loadtest.runner.processes import require_reachable
-    from sim.errors import InputError
     from sim.scenario import load_scenario
 
     if len(arms) != 1 or arms[0] not in LOAD_ARMS:
@@ -269,7 +339,7 @@ def _web(scenario: str, arms: tuple[str, ...], wishes: Wishes, host: str | None,
     effective = scenario_for(arms[0], load_scenario(scenario), wishes)
     if host is None:
         raise InputError("--web needs --host, the URL of a running server (see `hookbench serve`)")
-    require_reachable(host)
+    require_reachable(host, ca)
     clients = wishes.clients or effective.subscribers.count
     users = pool + (clients if arms[0] in LISTENERS else 0)
     command = [sys.executable, "-m", "locust", "-f", str(locustfile(arms[0])), "--host", host]
@@ -278,4 +348,5 @@ def _web(scenario: str, arms: tuple[str, ...], wishes: Wishes, host: str | None,
     command += ["--shape", wishes.shape or "", "--storm", " ".join(wishes.storms)]
     command += ["--source", wishes.source or "", "--payload-cv", str(wishes.payload_cv)]
     command += ["--public-url", wishes.public_url or "", "--clients", str(clients)]
+    command += ["--ca", ca] if ca else []
     return subprocess.run([*command, "--web-host", "127.0.0.1"], check=False).returncode

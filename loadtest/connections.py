@@ -106,6 +106,7 @@ class Connections:
         closing: connections that were closed on our side.
         body_bytes: held at the moment, of all requests.
         ended: refusals and silent ends by reason.
+        loop_lag_s: how late the event loop came to the last sweep.
         draining: answer what is in progress, begin nothing new.
     """
 
@@ -123,6 +124,7 @@ class Connections:
         self.peak = 0
         self.body_bytes = 0
         self.body_bytes_peak = 0
+        self.loop_lag_s = 0.0
         self.ended = dict.fromkeys((*(refusal.reason for refusal in REFUSALS), *SILENT_ENDS), 0)
         self.answers = [[0] * (len(DURATION_BOUNDS_S) + 1) for _ in range(6)]
         self.answer_s = [0.0] * 6
@@ -213,6 +215,7 @@ class Connections:
             "http_connections_idle": len(self.fresh) + len(self.idle),
             "http_connections_peak": self.peak,
             "http_requests": requests,
+            "loop_lag_s": self.loop_lag_s,
             "http_requests_per_connection": requests / self.opened if self.opened else 0.0,
             "body_bytes_held": self.body_bytes,
             "body_bytes_peak": self.body_bytes_peak,

@@ -114,6 +114,7 @@ GAUGES = {
     "feed_bytes": "Memory that the feed takes",
     "feed_events": "Events in the feed",
     "in_flight": "Attempts under way",
+    "loop_lag_s": "How late the event loop came to its last regular look at the connections",
     "in_service": "Events being processed",
     "pending": "Deliveries not yet decided",
     "queue_max": "The most events that waited so far",

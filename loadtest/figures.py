@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from loadtest.plans import LISTENERS
 from loadtest.runner.results import ArmRun, LoadResult
+from loadtest.timeline.figures import timeline_figure
 from sim.figures import latency_cdf, look
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def draw(result: LoadResult) -> dict[str, Figure]:
         if all(_latencies_ms(result, arm).size for arm in result.arms):
             figures["latency_cdf"] = race_cdf(result) if result.command == "race" else load_cdf(result)
         for arm in result.arms:
-            figures[f"server_load_{arm}"] = server_load(result, result.of(arm)[0])
+            run = result.of(arm)[0]
+            figures[f"server_load_{arm}"] = server_load(result, run)
+            figures[f"timeline_{arm}"] = timeline_figure(result.command, run, run.void)
     return figures
 
 

@@ -220,8 +220,10 @@ class _Server:
         """Sweep the connections, and log what is worth a line."""
         door = self._door
         while True:
+            due = monotonic() + door.connections.limits.sweep_s
             await asyncio.sleep(door.connections.limits.sweep_s)
             now = monotonic()
+            door.connections.loop_lag_s = max(0.0, now - due)
             for each in self._doors:
                 each.connections.sweep(now)
             self._watch.look(now)

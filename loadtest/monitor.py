@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from loadtest.observations import Observations
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -26,6 +28,9 @@ SAMPLE_INTERVAL_S = 0.1
 
 CHILDREN_EVERY = 20
 """Looking for new children reads every process of the machine, so not at each reading."""
+
+PSS_EVERY = 10
+"""Telling shared memory apart walks a process's page tables."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Reading:
         run_wait_s: seconds its threads were runnable but not running; None off Linux.
         voluntary_switches, involuntary_switches: context switches; None where not known.
         fds: open file descriptors now; None where not known.
+        pss_mb: proportional set size now, MB: what several share counts once; each second, on Linux.
     """
 
     at_us: int
@@ -48,6 +54,7 @@ class Reading:
     voluntary_switches: int | None
     involuntary_switches: int | None
     fds: int | None
+    pss_mb: float | None = None
 
     def after(self, before: Reading) -> Reading:
         """This reading with what a former process of the same role had used up to its last one."""
@@ -120,10 +127,13 @@ class ProcessTree:
             return None
         at_us = time.monotonic_ns() // 1000
         rss, fds = 0, 0
+        shared = 0 if sys.platform == "linux" and self._reads % PSS_EVERY == 1 else None
         for member in (self.root, *self._children):
             try:
                 rss += member.memory_info().rss
                 fds += member.num_fds() if hasattr(member, "num_fds") else 0
+                if shared is not None:
+                    shared += member.memory_full_info().pss
                 self._count(member)
             except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError, ProcessLookupError):
                 continue  # it ended while being read; what is known of it stays counted
@@ -137,6 +147,7 @@ class ProcessTree:
             voluntary_switches=sum(t.voluntary for t in threads) if linux else None,
             involuntary_switches=sum(t.involuntary for t in threads) if linux else None,
             fds=fds if hasattr(self.root, "num_fds") else None,
+            pss_mb=None if shared is None else shared / 1e6,
         )
 
     def _count(self, member: psutil.Process) -> None:
@@ -163,7 +174,7 @@ def _field(status: bytes, name: bytes) -> int:
 
 @dataclass
 class Monitor:
-    """Reads several process trees at an interval, in a thread of the harness.
+    """Reads several process trees at an interval, in a thread of the harness; and makes `Observations`.
 
     Use as a context manager; `watch` adds a tree at any time. The monitor's own cost falls on the
     harness, not on what it watches.
@@ -171,6 +182,7 @@ class Monitor:
 
     interval_s: float = SAMPLE_INTERVAL_S
     readings: dict[str, list[Reading]] = field(default_factory=dict)
+    observations: Observations = field(default_factory=Observations)
 
     def __post_init__(self) -> None:
         self._trees: dict[str, ProcessTree] = {}
@@ -181,11 +193,13 @@ class Monitor:
 
     def __enter__(self) -> Monitor:
         self._thread.start()
+        self.observations.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        self.observations.__exit__()
 
     def watch(self, role: str, pid: int) -> None:
         """Begin to read the tree of `pid` under a role's name.

@@ -18,7 +18,7 @@ from loadtest.schedule import (
     scheduled_scenario,
     with_shape,
 )
-from loadtest.senders import PUBLIC_URL, path_of, require_source, source_of
+from loadtest.senders import PUBLIC_URL, URL_SIGNED, path_of, require_source, source_of
 from loadtest.traffic import (
     CROWD_STORMS,
     SENDER_STORMS,
@@ -58,6 +58,7 @@ class Wishes:
         payload_cv: coefficient of variation of the payloads' sizes, lognormal; 0: all alike.
         clients: how many pollers or held connections; by default the scenario's subscribers.
         public_url: of a receiver that is not ours, for providers that sign it; by default its host.
+        path: the request path at a server that is not ours; by default that of the reference servers.
     """
 
     rate_per_s: float | None = None
@@ -68,6 +69,7 @@ class Wishes:
     payload_cv: float = 0.0
     clients: int | None = None
     public_url: str | None = None
+    path: str | None = None
 
 
 def require_sensible(arm: str, wishes: Wishes) -> None:
@@ -93,6 +95,11 @@ def require_sensible(arm: str, wishes: Wishes) -> None:
             raise InputError(f"--clients must be from 1 to {MOST_CLIENTS:,}, got {wishes.clients}")
         if arm in CROWDS and wishes.rate_per_s is not None:
             raise InputError("--clients and --rate both say how many pollers there are: give one of them")
+    if wishes.path is not None:
+        if arm in LISTENERS:
+            raise InputError(f"--path names one path; {arm} publishes at one and listens at another")
+        if not wishes.path.startswith("/"):
+            raise InputError(f"--path {wishes.path!r}: expected a path such as /hooks/orders")
     if arm in CROWDS and wishes.shape is not None and wishes.storms:
         raise InputError("a herd and a shape both say when pollers ask: give one of them")
     if arm == "adaptive_polling" and (wishes.rate_per_s is not None or wishes.shape is not None):
@@ -120,11 +127,13 @@ def plan_of(arm: str, scenario: Scenario, seed: int, wishes: Wishes, run_id: str
     Raises:
         InputError: nothing falls within the run, or too much.
     """
-    if arm in SENDERS:
-        return _sender_plan(arm, scenario, seed, wishes, run_id)
-    if arm in CROWDS:
-        return _crowd_plan(arm, scenario, seed, wishes, run_id)
-    return _listener_plan(arm, scenario, seed, wishes, run_id)
+    make = _sender_plan if arm in SENDERS else _crowd_plan if arm in CROWDS else _listener_plan
+    plan = make(arm, scenario, seed, wishes, run_id)
+    if wishes.path is None:
+        return plan
+    if arm in SENDERS and plan.source in URL_SIGNED:
+        raise InputError(f"--path: {plan.source} signs its URL, whose path is {plan.path}")
+    return replace(plan, path=wishes.path)
 
 
 def _sender_plan(arm: str, scenario: Scenario, seed: int, wishes: Wishes, run_id: str) -> Plan:

@@ -7,8 +7,9 @@ hides every stall that also held up the sending. Merging several processes is co
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,14 @@ class Samples:
         lag: IntArray = (ready_us - self.intended_us)[self.sent]
         return lag
 
+    def shifted(self, by_us: int) -> Samples:
+        """The same requests on a clock that is `by_us` ahead; times that never came stay `MISSING`."""
+        moved = {
+            name: (times := getattr(self, name)) + by_us * (times != MISSING)
+            for name in ("intended_us", "dispatched_us", "sent_us", "done_us")
+        }
+        return replace(self, **moved)
+
     def failures(self) -> dict[str, int]:
         """How often each kind of failure was seen, e.g. ``{"HTTP 503": 12, "timed out": 3}``."""
         failed = self.status[self.failed]
@@ -186,14 +195,24 @@ class Samples:
     def save(self, path: Path) -> None:
         """Write an `.npz`; whole or not at all."""
         unfinished = path.with_name(path.name + ".part")
-        with unfinished.open("wb") as stream:
-            np.savez(stream, **self.__dict__)
+        unfinished.write_bytes(self.to_bytes())
         unfinished.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Samples:
         """Read what `save` wrote."""
-        with np.load(path) as arrays:
+        return cls.from_bytes(path.read_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The bytes of an `.npz`."""
+        stream = io.BytesIO()
+        np.savez(stream, **self.__dict__)
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Samples:
+        """What `to_bytes` gave."""
+        with np.load(io.BytesIO(content)) as arrays:
             return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
 
 

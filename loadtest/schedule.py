@@ -12,7 +12,10 @@ stands in the environment variable `HOOKBENCH_PLAN`.
 
 from __future__ import annotations
 
+import io
 import json
+import tempfile
+import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +37,11 @@ PLAN_SCHEMA = 2
 DEFAULT_POOL_SIZE = 100
 DEFAULT_DURATION_S = 30.0
 MAX_REQUESTS = 5_000_000
-"""How many requests one run may schedule: each takes some 100 bytes in the harness and in Locust."""
+"""How many requests one run may schedule: each takes some 100 bytes in the harness and in Locust.
+
+Every request is kept raw to the end, for ledger, records and exact quantiles need it: there is no mode that
+keeps histograms only.
+"""
 
 _A_CENTURY_S = 3.2e9
 
@@ -279,6 +286,28 @@ class Plan:
             return self.timeout_s
         most = int((self.retries_us >= 0).sum(axis=1).max())
         return (1 + most) * self.timeout_s + float(delays_us.sum(axis=1).max()) / 1e6
+
+    def to_bytes(self) -> bytes:
+        """The files that `write` writes, in a zip archive."""
+        with tempfile.TemporaryDirectory(prefix="hookbench-plan-") as name:
+            self.write(Path(name))
+            archive = io.BytesIO()
+            with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as files:
+                for path in sorted(Path(name).iterdir()):
+                    files.write(path, path.name)
+        return archive.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Plan:
+        """What `to_bytes` gave.
+
+        Raises:
+            InputError: it is of another schema.
+        """
+        with tempfile.TemporaryDirectory(prefix="hookbench-plan-") as name:
+            with zipfile.ZipFile(io.BytesIO(content)) as files:
+                files.extractall(name)
+            return cls.read(Path(name))
 
     def share(self, worker: int, workers: int) -> IntArray:
         """The request indices that worker number `worker` of `workers` sends: every workers-th one."""

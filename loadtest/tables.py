@@ -74,6 +74,9 @@ def show(result: LoadResult, console: Console | None = None) -> None:
     unlike = dict.fromkeys(note for run in result.runs for note in run.notes.get("unlike_the_model", ()))
     if unlike:
         console.print(f"unlike the model: {'; '.join(unlike)}")
+    unknown = dict.fromkeys(note for run in result.runs for note in run.notes.get("not_measured", ()))
+    if unknown:
+        console.print(f"not measured: {'; '.join(unknown)}")
     console.print(f"run folder: {result.path}", soft_wrap=True, highlight=False)
 
 

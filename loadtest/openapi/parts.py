@@ -183,7 +183,7 @@ def status_schema(
         "pid": {"type": "integer"},
         "loop": {"enum": ["uvloop", "asyncio"]},
         **dict.fromkeys((*counts, *_OF_EVERY_SERVER), COUNT),
-        **dict.fromkeys((*seconds, "http_requests_per_connection"), SECONDS),
+        **dict.fromkeys((*seconds, "http_requests_per_connection", "loop_lag_s"), SECONDS),
         "ended": {
             "type": "object",
             "description": "Connections refused or closed by the server, by reason.",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from loadtest.recorder import HistogramOverflow, histogram
+from loadtest.histograms import export
 from loadtest.runner.results import LoadResult
+from loadtest.timeline import timeline
 
 if TYPE_CHECKING:
-    from loadtest.schedule import IntArray
     from sim.results import RunFolder
 
 
@@ -29,13 +28,17 @@ def save(folder: RunFolder, result: LoadResult, *, figures: bool) -> None:
         ),
         "server_load",
     )
+    folder.save_table(
+        pd.concat(
+            [timeline(result.command, run).assign(arm=run.arm, run=run.run) for run in result.runs],
+            ignore_index=True,
+        ),
+        "timeline",
+    )
     if result.differences is not None:
         folder.save_table(result.differences, "differences")
-    histograms = {
-        f"{run.arm}_{run.run}": _histograms(run.samples.corrected_us, run.samples.uncorrected_us)
-        for run in result.runs
-    }
-    (folder.path / "histograms.json").write_text(json.dumps(histograms, indent=1), encoding="utf-8")
+    for run in result.runs:
+        export(folder.path, f"{run.arm}_{run.run}", run.samples, run.notes["origin_us"])
     folder.note(
         ledger={arm: result.ledger(arm) for arm in result.arms},
         void=result.void,
@@ -48,14 +51,3 @@ def save(folder: RunFolder, result: LoadResult, *, figures: bool) -> None:
 
         for name, figure in draw(result).items():
             folder.save_figure(figure, name)
-
-
-def _histograms(corrected: IntArray, uncorrected: IntArray) -> dict[str, str | None]:
-    """Both HDR histograms, compressed in the format every HdrHistogram library reads; None on overflow."""
-    encoded: dict[str, str | None] = {}
-    for name, values in (("corrected", corrected), ("uncorrected", uncorrected)):
-        try:
-            encoded[name] = histogram(values).encode().decode()
-        except HistogramOverflow:
-            encoded[name] = None
-    return encoded

@@ -14,8 +14,8 @@ import numpy as np
 
 import loadtest.scenarios
 from loadtest.monitor import Monitor
-from loadtest.recorder import Samples, merge
-from loadtest.runner.processes import Child, Crew, ProcessFailed
+from loadtest.recorder import Samples
+from loadtest.runner.processes import WORKERS_TIMEOUT_S, Child, Crew, ProcessFailed
 from loadtest.runner.progress import Progress
 from loadtest.schedule import IntArray, Plan
 
@@ -55,9 +55,11 @@ class Generation:
         self.folder = crew.folder / f"plan-{len(crew.children)}"
         self.folder.mkdir()
         plan.write(self.folder)
-        self.child: Child = crew.generator(
-            locustfile(plan.arm), host, self.folder, plan.pool_size + plan.clients
-        )
+        self._fleet = crew.fleet
+        self._reports = crew.reports
+        users = plan.pool_size + plan.clients
+        options = crew.fleet.options()
+        self.child: Child = crew.generator(locustfile(plan.arm), host, self.folder, users, *options)
         monitor.watch(ROLE, self.child.pid)
 
     def origin_us(self) -> int:
@@ -66,14 +68,15 @@ class Generation:
         Raises:
             ProcessFailed: it ended or took too long.
         """
-        deadline = time.monotonic() + START_TIMEOUT_S
+        limit_s = START_TIMEOUT_S + (WORKERS_TIMEOUT_S if self._fleet.elsewhere else 0)
+        deadline = time.monotonic() + limit_s
         while not (status := self._status()):
             self._require_alive()
             if time.monotonic() > deadline:
-                raise ProcessFailed(
-                    f"Locust was not ready within {START_TIMEOUT_S:g} s: {self.child.last_words()}"
-                )
+                raise ProcessFailed(f"Locust was not ready within {limit_s:g} s: {self.child.last_words()}")
             time.sleep(POLL_S)
+        if "failed" in status:
+            raise ProcessFailed(status["failed"])
         return int(status["origin_us"])
 
     def samples(self, origin_us: int, progress: Progress, label: str) -> Samples:
@@ -90,17 +93,20 @@ class Generation:
                 if time.monotonic() > limit_s:
                     raise ProcessFailed(f"Locust did not end in time: {self.child.last_words()}")
                 time.sleep(POLL_S)
-        parts = [Samples.load(path) for path in sorted(self.folder.glob("samples-*.npz"))]
-        if self.child.process.returncode != 0 or not parts:
+        status, path = self._status() or {}, self.folder / "samples.npz"
+        if "failed" in status:
+            raise ProcessFailed(status["failed"])
+        if self.child.process.returncode != 0 or not path.exists():
             raise ProcessFailed(
                 f"Locust ended with exit code {self.child.process.returncode}: {self.child.last_words()}"
             )
-        samples = merge(parts)
+        samples = Samples.load(path)
         if not np.array_equal(samples.index, np.arange(self.plan.offsets_us.size)):
             raise ProcessFailed(
                 f"Locust recorded {samples.index.size} of {self.plan.offsets_us.size} scheduled requests: "
                 "the samples of a process are missing"
             )
+        self._reports += status["workers"]
         return samples
 
     def arrivals(self) -> Arrivals:
@@ -127,5 +133,5 @@ class Generation:
             raise ProcessFailed(f"Locust ended with exit code {code}: {self.child.last_words()}")
 
     def _status(self) -> dict[str, Any] | None:
-        path = self.folder / "generator-0.json"
+        path = self.folder / "generator.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadtest.plans import SENDERS, Wishes, scenario_for
-from loadtest.runner.check import check
+from loadtest.runner.check import check, require_fleet
 from loadtest.runner.faults import faults_of
 from loadtest.runner.folder import save
 from loadtest.runner.loads import LOADS
-from loadtest.runner.processes import require_reachable
+from loadtest.runner.processes import Fleet, require_reachable
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import LoadResult
 from loadtest.runner.session import Disturbance, Settings, own_secret, session, terminable
@@ -46,6 +46,7 @@ def load(
     faults: Sequence[str] = (),
     thresholds: Sequence[str] = (),
     host: str | None = None,
+    path: str | None = None,
     seed: int = 1,
     pool_size: int = DEFAULT_POOL_SIZE,
     out: str | Path | None = None,
@@ -54,6 +55,7 @@ def load(
     lag_limit_s: float = LAG_P99_LIMIT_S,
     disturbance: Disturbance | None = None,
     progress: Progress | None = None,
+    fleet: Fleet | None = None,
 ) -> LoadResult:
     """Load one server per arm with the scenario's own event list, and say what it cost and endured.
 
@@ -70,7 +72,9 @@ def load(
         public_url: of a receiver that is not ours, where its providers sign it; by default `host`.
         faults: what is done to the server meanwhile, such as ``pause@5+1.4``; see `loadtest.runner.faults`.
         thresholds: such as ``latency_p99_s<0.25``.
-        host: the base URL of a server that runs already, instead of one of our own; one arm only.
+        host: the base URL of a server that runs already, any HTTP server, instead of one of our own; one arm
+            only. What cannot be known of it then is named in the run's notes as ``not_measured``.
+        path: the request path there, instead of that of the reference servers.
         seed: fixes the event list, the service times, the pollers' phases, storms and sizes.
         pool_size: requests in flight at most; beyond it they wait, and are counted as queued.
         out: parent of the run folder (default ./results).
@@ -79,21 +83,29 @@ def load(
         lag_limit_s: p99 of the generator's own lag above which the run is void.
         disturbance: called during the run, instead of faults, as the self-tests do.
         progress: where to show it.
+        fleet: the Locust processes that make the load; one here by default.
 
     Raises:
-        InputError: an unknown arm or metric, an unreachable host, no event to send.
+        InputError: an unknown arm or metric, an unreachable host, no event to send, a fleet that cannot be.
         ProcessFailed: a process of the run died or kept silent.
         KeyboardInterrupt: interrupted; every process is gone and the run folder is marked incomplete.
     """
     limits = check(arms, tuple(LOADS), thresholds, seed, pool_size)
-    wishes = Wishes(rate_per_s, shape, duration_s, tuple(storms), source, payload_cv, clients, public_url)
+    fleet = fleet or Fleet()
+    require_fleet(fleet, arms, host, pool_size)
+    wishes = Wishes(
+        rate_per_s, shape, duration_s, tuple(storms), source, payload_cv, clients, public_url, path
+    )
+    if path is not None and host is None:
+        raise InputError(f"--path {path!r} is the path at the server that --host names")
     effective = {arm: scenario_for(arm, scenario, wishes) for arm in arms}
     signing = source or source_of(scenario)
     if host is not None:
+        host = host.rstrip("/")
         if len(arms) > 1:
             raise InputError(f"--host is one server, so give one arm, not {', '.join(arms)}")
-        require_reachable(host)
-        if arms[0] in SENDERS:
+        require_reachable(host, fleet.ca)
+        if arms[0] in SENDERS and not fleet.elsewhere:
             secrets_in_environment(signing if arms[0] == "webhook" else "standard")
     wanted = {arm: faults_of(faults, effective[arm]) for arm in arms}
     for arm, each in wanted.items():
@@ -109,7 +121,7 @@ def load(
         for arm in arms:
             secret = own_secret(signing) | own_secret()
             settings = Settings(seed, pool_size, lag_limit_s, wanted[arm] or disturbance, host, wishes)
-            with session(progress, None if host else secret) as context:
+            with session(progress, None if host else secret, fleet) as context:
                 runs.append(LOADS[arm](context, arm, effective[arm], settings))
         judged = judge(limits, {run.arm: run.metrics | run.judged for run in runs})
         result = LoadResult("load", effective[arms[0]], seed, tuple(runs), tuple(judged), folder.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from loadtest.inbox import LedgerRow
+from loadtest.monitor import Usage
 from loadtest.recorder import TIMED_OUT, HistogramOverflow, Samples, histogram
 from loadtest.runner.faults import Faults
 from loadtest.runner.figures_of_merit import quantiles_s, server_metrics
 from loadtest.runner.generation import ROLE
-from loadtest.runner.processes import Child
+from loadtest.runner.processes import Child, Crew, Fleet
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings, idle_span
 from loadtest.schedule import IntArray
@@ -166,6 +168,34 @@ def inbox_counters(status: Mapping[str, Any]) -> Counters:
     return counters
 
 
+def not_measured(measured: Measured, servers: Mapping[str, object], fleet: Fleet) -> list[str]:
+    """What a load of somebody else's server cannot tell, each with why."""
+    if servers:
+        return []
+    told = ["the server's CPU, memory and waiting: its processes are not ours to read"]
+    if measured.records is None and measured.arm == "webhook":
+        told.append("created to visible, lost, duplicates: its inbox is not ours to read")
+        if fleet.elsewhere:
+            told.append(
+                "created to visible: its clock is not the workers' (send to answer needs one clock only)"
+            )
+    if measured.arm == "polling":
+        told.append("empty_ratio: every poll asks for a first page, for what it holds is not ours to know")
+    return told
+
+
+def busiest_share(crew: Crew, generator: Usage | None) -> float | None:
+    """How much of a core the busiest generator process had, or all of them of the cores they share.
+
+    Of several processes each tells its own; what the monitor sees of them together is one tree.
+    """
+    shares = [report["cpu_s"] / report["busy_s"] for report in crew.reports if report["busy_s"]]
+    if generator is not None:
+        cores = len(crew.cpus.generator) if crew.cpus.generator else os.cpu_count() or 1
+        shares.append(generator.cpu_share / min(cores, crew.fleet.processes))
+    return max(shares, default=None)
+
+
 def finish(
     context: Session,
     measured: Measured,
@@ -208,8 +238,9 @@ def finish(
     last_us = max(int(samples.done_us.max()), measured.origin_us + 1)
     generator = monitor.usage(ROLE, measured.origin_us, last_us)
     metrics = measured.metrics | server_metrics(usages, measured.delivered)
-    if generator is not None:
-        metrics["generator_cpu_share"] = generator.cpu_share
+    generator_cpu = busiest_share(context.crew, generator)
+    if generator_cpu is not None:
+        metrics["generator_cpu_share"] = generator_cpu
     overflow = None
     try:
         for values in (samples.corrected_us, samples.uncorrected_us):
@@ -221,7 +252,7 @@ def finish(
     reasons = void_reasons(
         measured.ledger,
         loops=event_loops,
-        generator_cpu=None if generator is None else generator.cpu_share,
+        generator_cpu=generator_cpu,
         lag_p99_s=quantiles_s(lag_us, 0.99)[0] if lag_us.size else None,
         lag_limit_s=settings.lag_limit_s,
         generator_wait_s=None if generator is None else generator.run_wait_s,
@@ -238,10 +269,21 @@ def finish(
         samples=samples,
         records=measured.records,
         server_load=monitor.frame(measured.origin_us),
+        observations=monitor.observations.frame(measured.origin_us),
         judged=measured.judged,
         notes={
             "event_loops": event_loops,
             "cpus": context.crew.cpus.describe(),
+            "generators": context.crew.reports,
+            "observing": monitor.observations.cost(),
+            "not_measured": [
+                *not_measured(measured, servers, context.crew.fleet),
+                *(
+                    f"the {role}'s idle baseline: it was ready too late for one, so its CPU counts whole"
+                    for role, usage in usages.items()
+                    if usage is not None and usage.idle_cpu_per_s is None
+                ),
+            ],
             "idle_cpu_per_s": {role: usage and usage.idle_cpu_per_s for role, usage in usages.items()},
             "failures": samples.failures(),
             "origin_us": measured.origin_us,

@@ -12,6 +12,8 @@ import json
 import os
 import selectors
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -37,12 +39,25 @@ STATUS_TIMEOUT_S = 15.0
 
 REACH_TIMEOUT_S = 2.0
 
+WORKERS_TIMEOUT_S = 300.0
+"""How long the master waits for workers that somebody has to start by hand."""
+
 STOP_SIGNALS = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
 )
 
 # Our servers are on this machine: a proxy from the environment would be asked for its own loopback.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def opener(ca: str | None) -> urllib.request.OpenerDirector:
+    """What opens URLs without a proxy, trusting certificates as `Fleet` says."""
+    if ca is None:
+        return _direct
+    context = ssl.create_default_context(cafile=ca)
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    )
 
 
 class ProcessFailed(VoidRun):
@@ -61,14 +76,18 @@ class CpuPlan:
     generator: frozenset[int] | None = None
 
     @classmethod
-    def for_this_machine(cls) -> CpuPlan:
-        """The generator on the last usable core, the servers on the others, where there are two or more."""
+    def for_this_machine(cls, generators: int = 1) -> CpuPlan:
+        """The generator on the last usable cores, one a process, and the servers on the others.
+
+        The servers keep one core at least; with one core in all nothing is pinned.
+        """
         if not hasattr(os, "sched_getaffinity"):
             return cls()
         usable = sorted(os.sched_getaffinity(0))
         if len(usable) < 2:
             return cls()
-        return cls(servers=frozenset(usable[:-1]), generator=frozenset(usable[-1:]))
+        first = max(1, len(usable) - generators)
+        return cls(servers=frozenset(usable[:first]), generator=frozenset(usable[first:]))
 
     def describe(self) -> dict[str, list[int] | None]:
         """For run.json."""
@@ -76,6 +95,61 @@ class CpuPlan:
             "servers": None if self.servers is None else sorted(self.servers),
             "generator": None if self.generator is None else sorted(self.generator),
         }
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The processes that make the load.
+
+    Attributes:
+        processes: Locust processes on this machine; more than one share the schedule.
+        expect_workers: workers that the user starts by hand, anywhere, instead; 0: none.
+        bind_host, bind_port: where the master of such workers listens.
+        ca: a file of certificates, one of which vouches for an https server; None: the system's.
+    """
+
+    processes: int = 1
+    expect_workers: int = 0
+    bind_host: str = "127.0.0.1"
+    bind_port: int = 5557
+    ca: str | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether workers are started by hand, perhaps on machines with clocks of their own."""
+        return self.expect_workers > 0
+
+    def options(self) -> list[str]:
+        """Locust's options that make it so."""
+        ca = ["--ca", self.ca] if self.ca else []
+        if self.elsewhere:
+            return [
+                *(
+                    "--master",
+                    "--master-bind-host",
+                    self.bind_host,
+                    "--master-bind-port",
+                    str(self.bind_port),
+                ),
+                *("--expect-workers", str(self.expect_workers)),
+                *("--expect-workers-max-wait", f"{WORKERS_TIMEOUT_S:.0f}"),
+                *ca,
+            ]
+        if self.processes == 1:
+            return ca
+        # Locust's own default listens on every interface, and two runs at once would meet there.
+        port = str(_free_port())
+        return [
+            *("--processes", str(self.processes), "--master-bind-host", "127.0.0.1"),
+            *("--master-bind-port", port, "--master-host", "127.0.0.1", "--master-port", port),
+            *ca,
+        ]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 @contextlib.contextmanager
@@ -235,13 +309,18 @@ class Child:
 class Crew:
     """The children of one run; leaving the block stops whatever still runs."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], cpus: CpuPlan) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], cpus: CpuPlan, fleet: Fleet | None = None
+    ) -> None:
         self.folder = folder
         self.cpus = cpus
+        self.fleet = fleet or Fleet()
         self.monitor: Monitor | None = None
         self._environment = {**os.environ, **environment}
         self.children: list[Child] = []
         self._logs = 0
+        self.reports: list[dict[str, Any]] = []
+        """What the generator's workers said of themselves: share, cost, clock; empty for a single process."""
 
     def __enter__(self) -> Crew:
         return self
@@ -270,6 +349,8 @@ class Crew:
         child.command, child.monitor = command, self.monitor
         again = [*command, "--port", str(child.ready["port"])]
         child.again = lambda: self._process(role, again, self.cpus.servers, subprocess.PIPE, {})
+        if self.monitor is not None:
+            self.monitor.observations.follow(child.role, child.url)
         return child
 
     def generator(self, locustfile: Path, host: str, plan: Path | None, users: int, *options: str) -> Child:
@@ -365,8 +446,10 @@ def _ready_line(child: Child, timeout_s: float) -> dict[str, Any]:
     return dict(document)
 
 
-def get_json(url: str, data: bytes | None = None, timeout_s: float | None = None) -> Any:
-    """GET, or POST `data`, and parse the JSON answer.
+def get_json(
+    url: str, data: bytes | None = None, timeout_s: float | None = None, ca: str | None = None
+) -> Any:
+    """GET, or POST `data`, and parse the JSON answer; `ca` as in `Fleet`.
 
     Raises:
         OSError: no connection, no answer in time, or an HTTP error.
@@ -374,15 +457,15 @@ def get_json(url: str, data: bytes | None = None, timeout_s: float | None = None
     """
     headers = {"content-type": "application/json"} if data else {}
     request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310 - hosts are checked first
-    with _direct.open(request, timeout=timeout_s or STATUS_TIMEOUT_S) as response:
+    with opener(ca).open(request, timeout=timeout_s or STATUS_TIMEOUT_S) as response:
         body = response.read()
     return json.loads(body) if body else {}
 
 
-def event_loop_at(host: str) -> dict[str, str]:
+def event_loop_at(host: str, ca: str | None = None) -> dict[str, str]:
     """Of a reference server at a base URL, its role and the event loop it says it runs on; else nothing."""
     try:
-        match get_json(f"{host.rstrip('/')}/status", timeout_s=REACH_TIMEOUT_S):
+        match get_json(f"{host.rstrip('/')}/status", timeout_s=REACH_TIMEOUT_S, ca=ca):
             case {"role": "receiver" | "provider" as role, "loop": str(loop)}:
                 return {role: loop}
     except (OSError, ValueError):
@@ -390,7 +473,7 @@ def event_loop_at(host: str) -> dict[str, str]:
     return {}
 
 
-def require_reachable(host: str) -> None:
+def require_reachable(host: str, ca: str | None = None) -> None:
     """Check that an HTTP server answers at a base URL, whatever it answers.
 
     Raises:
@@ -399,10 +482,15 @@ def require_reachable(host: str) -> None:
     if not host.startswith(("http://", "https://")):
         raise InputError(f"--host {host!r}: expected a URL such as http://127.0.0.1:8080")
     try:
-        with _direct.open(host, timeout=REACH_TIMEOUT_S):
+        with opener(ca).open(host, timeout=REACH_TIMEOUT_S):
             pass
     except urllib.error.HTTPError:
         return  # it answers; that is all we ask here
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise InputError(
+                f"--host {host}: its certificate is not trusted ({reason.verify_message}); "
+                "--ca FILE names certificates that vouch for it"
+            ) from None
         raise InputError(f"--host {host}: no server answers there ({reason}); is it running?") from None

@@ -35,6 +35,7 @@ class ArmRun:
         records: delivery records (see `sim.records`), None where deliveries cannot be seen.
         server_load: the monitor's readings as a table.
         notes: facts for run.json: event loops, cores, CPU baselines, failures.
+        observations: what machine and servers said of themselves meanwhile: role, at_s, name, value.
         judged: latency metrics in which failures count as infinitely late, for thresholds only.
     """
 
@@ -48,6 +49,7 @@ class ArmRun:
     server_load: pd.DataFrame
     notes: dict[str, Any] = field(default_factory=dict)
     judged: dict[str, float] = field(default_factory=dict)
+    observations: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from loadtest.runner.processes import (
     Child,
     CpuPlan,
     Crew,
+    Fleet,
     ProcessFailed,
     ServerSilent,
     get_json,
@@ -85,12 +86,15 @@ class Settings:
 
 
 @contextlib.contextmanager
-def session(progress: Progress, environment: Mapping[str, str] | None = None) -> Iterator[Session]:
+def session(
+    progress: Progress, environment: Mapping[str, str] | None = None, fleet: Fleet | None = None
+) -> Iterator[Session]:
     """A fresh folder, crew and monitor; leaving the block stops every process and removes the folder."""
+    fleet = fleet or Fleet()
     with (
         tempfile.TemporaryDirectory(prefix="hookbench-") as name,
         contextlib.ExitStack() as afterwards,
-        Crew(Path(name), environment or {}, CpuPlan.for_this_machine()) as crew,
+        Crew(Path(name), environment or {}, CpuPlan.for_this_machine(fleet.processes), fleet) as crew,
         Monitor() as monitor,
     ):
         crew.monitor = monitor

@@ -6,10 +6,10 @@ creation. Every arrival is recorded as (connection, event, time); what never arr
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -21,6 +21,7 @@ from locust.env import Environment
 
 from loadtest.contract import now_us
 from loadtest.recorder import Samples
+from loadtest.scenarios.options import trusting
 from loadtest.schedule import Plan
 
 CONNECT_TIMEOUT_S = 60.0
@@ -98,15 +99,13 @@ class Listeners:
             self._news.clear()
             self._news.wait(timeout=left_us / 1e6)
 
-    def save(self, path: Path) -> None:
-        """Write the arrivals as an `.npz`, and the counts as JSON beside it; whole or not at all."""
+    def files(self) -> dict[str, bytes]:
+        """The arrivals as an `.npz` and the counts as JSON, by suffix."""
         columns = np.array(self._arrivals, dtype=np.int64).reshape(-1, 3)
-        unfinished = path.with_name(path.name + ".part")
-        with unfinished.open("wb") as stream:
-            np.savez(stream, connection=columns[:, 0], event=columns[:, 1], received_us=columns[:, 2])
+        stream = io.BytesIO()
+        np.savez(stream, connection=columns[:, 0], event=columns[:, 1], received_us=columns[:, 2])
         counts = self.counts | {"connections": self._begun}
-        path.with_suffix(".json").write_text(json.dumps(counts), encoding="utf-8")
-        unfinished.replace(path)
+        return {".npz": stream.getvalue(), ".json": json.dumps(counts).encode()}
 
 
 class Connection:
@@ -164,7 +163,10 @@ class ListenerUser(FastHttpUser):
         plan = type(self).listeners.plan
         timeout_s = plan.timeout_s if plan else 60.0
         self.client_pool = HTTPClientPool(
-            concurrency=1, connection_timeout=timeout_s, network_timeout=timeout_s
+            concurrency=1,
+            connection_timeout=timeout_s,
+            network_timeout=timeout_s,
+            ssl_context_factory=trusting(environment),
         )
         super().__init__(environment)
 

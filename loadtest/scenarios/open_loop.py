@@ -7,7 +7,10 @@ never dropped. Bodies are built and signed ahead: before the first request leave
 the latency from the intended time; raw µs go to `loadtest.recorder`.
 
 Under `hookbench` the schedule comes from the folder named in HOOKBENCH_PLAN, and the samples go back
-there. With plain Locust the command-line options below draw one from a scenario.
+there. With plain Locust the command-line options of `loadtest.scenarios.options` draw one from a scenario.
+Several processes, started by ``--processes N`` or as ``--master`` and ``--worker`` on any machines, share
+one schedule: the master has it, and `loadtest.scenarios.distribution` brings it to the workers and what
+they recorded back.
 """
 
 from __future__ import annotations
@@ -33,14 +36,14 @@ from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from loadtest.contract import now_us
-from loadtest.recorder import BROKEN, MISSING, REFUSED, TIMED_OUT, Samples
+from loadtest.recorder import BROKEN, REFUSED, TIMED_OUT, Samples
 from loadtest.scenarios.alarm import Alarm
-from loadtest.scenarios.listeners import Listeners
-from loadtest.scenarios.options import add_options, plan_from
-from loadtest.scenarios.origin import Origin
+from loadtest.scenarios.distribution import Conductor, Member
+from loadtest.scenarios.listeners import ARRIVAL_GRACE_S, Listeners
+from loadtest.scenarios.options import add_options, plan_from, trusting
 from loadtest.schedule import DEFAULT_POOL_SIZE, PLAN_VARIABLE, Plan
 from loadtest.traffic import FORGED, GENUINE
-from sim.errors import HookbenchError
+from sim.errors import HookbenchError, InputError
 
 AHEAD_BYTES = 64_000_000
 BUILD_GAP_US = 400
@@ -49,9 +52,6 @@ BUILD_GAP_US = 400
 DRAIN_GRACE_S = 5.0
 
 NOT_MODIFIED = 304
-
-DONE = "hookbench_done"
-"""What a worker process tells the master when its share of the schedule is answered."""
 
 REPORT_S = 3.5
 """Workers report their statistics to the master every 3 s: the last report must not be missed."""
@@ -93,11 +93,14 @@ class OpenLoop:
         self._queue: SimpleQueue[int] = SimpleQueue()
         self._finished = Event()
         self._done = 0
-        self._workers_done = 0
+        self._conductor: Conductor | None = None
+        self._member: Member | None = None
+        self._samples: Samples | None = None
         self._dispatcher: gevent.Greenlet | None = None
         for event, listener in (
             (events.init_command_line_parser, self._add_options),
             (events.init, self._set_up),
+            (events.test_start, self._hand_out),
             (events.spawning_complete, self._start),
             (events.test_stop, self._stop),
         ):
@@ -113,23 +116,21 @@ class OpenLoop:
         assert environment.runner is not None
         self.environment, self.options = environment, environment.parsed_options
         self.runner: Runner = environment.runner
-        self._origin = Origin(self.runner)
+        if isinstance(self.runner, WorkerRunner):
+            self._member = Member(self.runner, self._accept)
+            return  # the master has the plan
         if isinstance(self.runner, MasterRunner):
-            self.runner.register_message(DONE, self._worker_done)
-        if isinstance(self.runner, WorkerRunner) and not self.options.processes:
-            raise SystemExit(
-                f"{self.arm}: start several processes with --processes N, which share one schedule"
-            )
+            self._conductor = Conductor(self.runner)
         if self.options.headless and not self.options.host:
             raise SystemExit(f"{self.arm}: --host is missing, the URL to load, such as http://127.0.0.1:8080")
         try:
             self._folder = Path(os.environ[PLAN_VARIABLE]) if PLAN_VARIABLE in os.environ else None
             if self._folder:
                 self._plan = Plan.read(self._folder)
-            elif self.options.headless and not isinstance(self.runner, MasterRunner):
+            elif self.options.headless:
                 self._plan = plan_from(self.options, self.arm)
             if self._plan is not None:
-                self._make_builder(self._plan, 0)  # a missing secret shows now, not with the first request
+                self._require_buildable(self._plan)
         except HookbenchError as error:
             raise SystemExit(f"{self.arm}: {error}") from None
         self._set_users(environment)
@@ -144,47 +145,88 @@ class OpenLoop:
             self.options.num_users = DEFAULT_POOL_SIZE + clients
             self.options.spawn_rate = float(DEFAULT_POOL_SIZE + clients)
 
-    def _start(self, **_: object) -> None:
-        if isinstance(self.runner, MasterRunner) or self._dispatcher is not None:
+    def _require_buildable(self, plan: Plan) -> None:
+        """A missing secret shows now, not with the first request; of several processes each worker looks."""
+        if self._conductor is None:
+            self._make_builder(plan, 0)
+
+    def _accept(self, plan: Plan) -> None:
+        """On a worker: the plan that the master hands out."""
+        if plan.arm != self.arm:
+            raise InputError(f"it is for the Locust file {plan.arm}.py, and this is {self.arm}.py")
+        self._require_buildable(plan)
+        self._plan = plan
+
+    def _hand_out(self, **_: object) -> None:
+        """On the master: the workers have the plan before they have users."""
+        if self._conductor is None:
             return
+        self._samples = None
         try:
             self._plan = self._plan or plan_from(self.options, self.arm)
-            self._make_builder(self._plan, 0)
+            self._conductor.hand_out(self._plan)
         except HookbenchError as error:
-            logger.error("%s: %s", self.arm, error)
-            gevent.spawn(self.runner.quit)
-            return
-        self._dispatcher = gevent.spawn(self._run, self._plan)
-        self._dispatcher.link_exception(self._fail)
+            self._fail(error)
 
-    def _fail(self, dispatcher: gevent.Greenlet) -> None:
-        logger.error("the dispatcher died: %r", dispatcher.exception)
+    def _start(self, **_: object) -> None:
+        if self._dispatcher is not None or self.environment.process_exit_code:
+            return
+        try:
+            # A worker that came too late for its share has no plan and nothing to do.
+            plan = self._plan = self._plan or (None if self._member else plan_from(self.options, self.arm))
+            if plan is not None:
+                self._require_buildable(plan)
+        except HookbenchError as error:
+            self._fail(error)
+            return
+        if plan is not None:
+            self._dispatcher = gevent.spawn(self._conduct if self._conductor else self._run, plan)
+            self._dispatcher.link_exception(lambda dispatcher: self._fail(dispatcher.exception))
+
+    def _fail(self, error: BaseException) -> None:
+        words = str(error) if isinstance(error, HookbenchError) else f"the dispatcher died: {error!r}"
+        logger.error("%s: %s", self.arm, words)
         self.environment.process_exit_code = 1
+        if self._folder is not None:
+            self._write(failed=words)
         gevent.spawn(self.runner.quit)
 
     def _stop(self, **_: object) -> None:
         if self._dispatcher is None:
             return
-        self._report(finished=self._finished.is_set())
+        if self._member is None and self._samples is not None:
+            self._report(self._samples, finished=self._finished.is_set())
         if self._dispatcher is not gevent.getcurrent():
             self._dispatcher.kill(block=False)
         self._dispatcher = None
+        self._queue = SimpleQueue()  # what nobody took is not the next test's
         if self._folder is None:
             self._plan = None  # the web UI may start another test with other options
 
     # -- the dispatcher ------------------------------------------------------------------------
 
+    def _conduct(self, plan: Plan) -> None:
+        """On the master: one origin for all workers, and what all of them recorded."""
+        conductor = self._conductor
+        assert conductor is not None
+        self._finished.clear()
+        self._origin_us = conductor.set_origin()
+        self._write_status(plan, finished=False)
+        self._samples = conductor.collect(plan, self._origin_us, 2 * (DRAIN_GRACE_S + ARRIVAL_GRACE_S))
+        self._finished.set()
+        # Under hookbench nobody reads Locust's own statistics.
+        gevent.sleep(REPORT_S if self._folder is None else 0)
+        self._end()
+
     def _run(self, plan: Plan) -> None:
-        runner = self.runner
-        worker = runner.worker_index if isinstance(runner, WorkerRunner) else 0
-        workers = (self.options.processes or 1) if isinstance(runner, WorkerRunner) else 1
-        share = plan.share(worker, workers)
+        member = self._member
+        share = plan.share(member.share, member.shares) if member else plan.share(0, 1)
         if self._listeners is not None:
             self._listeners.await_connected(plan)
-        origin_us = self._origin.agree_us(now_us() + self._lead_in_us(plan, share.size))
-        self._worker = worker
+        needs_us = self._lead_in_us(plan, share.size)
+        origin_us = member.origin_us(needs_us) if member else now_us() + needs_us
         self._origin_us = origin_us
-        self.samples = Samples.scheduled(
+        self.samples = self._samples = Samples.scheduled(
             share,
             origin_us + plan.offsets_us[share],
             plan.event[share] if plan.event.size else None,
@@ -199,16 +241,17 @@ class OpenLoop:
         self._build = self._make_builder(plan, origin_us)
         self._finished.clear()
         self._done = 0
-        self._write_status(finished=False)
+        self._write_status(plan, finished=False)
         self._dispatch(max(256, AHEAD_BYTES // max(plan.payload_bytes, 500)))
         self._finished.wait(timeout=plan.patience_s() + DRAIN_GRACE_S)
         if self._listeners is not None:
             self._listeners.finish(plan, self.samples)
         if self._done == len(self._intended):
             self._finished.set()
-        self._cpu_s = time.process_time() - self._cpu_before_s
-        if isinstance(runner, WorkerRunner):
-            runner.send_message(DONE)
+        cpu_s, busy_s = time.process_time() - self._cpu_before_s, (now_us() - origin_us) / 1e6
+        if member is not None:
+            arrivals = {} if self._listeners is None else self._listeners.files()
+            member.give_back(self.samples, arrivals, cpu_s, busy_s)
         else:
             self._end()
 
@@ -223,13 +266,6 @@ class OpenLoop:
             self.runner.quit()
         else:
             self.runner.stop()
-
-    def _worker_done(self, environment: Environment, **_: object) -> None:
-        """On the master: end the test when every worker has come to the end of its share."""
-        self._workers_done += 1
-        if isinstance(self.runner, MasterRunner) and self._workers_done == self.runner.worker_count:
-            self._workers_done = 0
-            gevent.spawn_later(REPORT_S, self._end)
 
     def _lead_in_us(self, plan: Plan, count: int) -> int:
         """Time to build what is built ahead: measured on a few, doubled because the machine is shared."""
@@ -343,18 +379,18 @@ class OpenLoop:
 
     # -- afterwards ----------------------------------------------------------------------------
 
-    def _report(self, *, finished: bool) -> None:
-        samples = self.samples
+    def _report(self, samples: Samples, *, finished: bool) -> None:
         if self._folder is not None:
-            samples.save(self._folder / f"samples-{self._worker}.npz")
-            if self._listeners is not None:
-                self._listeners.save(self._folder / f"arrivals-{self._worker}.npz")
-            self._write_status(finished=finished)
-        elif self.options.samples:
-            path = Path(self.options.samples)
-            several = isinstance(self.runner, WorkerRunner)
-            samples.save(path.with_stem(f"{path.stem}-{self._worker}") if several else path)
-        if self._folder is None and samples.corrected_us.size:
+            assert self._plan is not None
+            samples.save(self._folder / "samples.npz")
+            for number, files in enumerate(self._arrivals()):
+                for suffix, content in files.items():
+                    (self._folder / f"arrivals-{number}{suffix}").write_bytes(content)
+            self._write_status(self._plan, finished=finished)
+            return
+        if self.options.samples:
+            samples.save(Path(self.options.samples))
+        if samples.corrected_us.size:
             for name, values in (
                 ("latency from the intended time", samples.corrected_us),
                 ("the same uncorrected, from the real send", samples.uncorrected_us),
@@ -363,17 +399,25 @@ class OpenLoop:
                 p50, p99, top = np.percentile(values, (50, 99, 100)) / 1000.0
                 logger.info("%s: p50 %.2f ms, p99 %.2f ms, max %.2f ms", name, p50, p99, top)
 
-    def _write_status(self, *, finished: bool) -> None:
-        if self._folder is None:
-            return
-        status = {
-            "origin_us": self._origin_us,
-            "last_us": self._intended[-1] if self._intended else MISSING,
-            "finished": finished,
-            "cpu_s": getattr(self, "_cpu_s", None),
-            "pid": os.getpid(),
-        }
-        path = self._folder / f"generator-{self._worker}.json"
+    def _arrivals(self) -> list[dict[str, bytes]]:
+        """What held connections received, by process."""
+        if self._listeners is None:
+            return []
+        return self._conductor.arrivals if self._conductor else [self._listeners.files()]
+
+    def _write_status(self, plan: Plan, *, finished: bool) -> None:
+        if self._folder is not None:
+            workers = [peer.describe() for peer in self._conductor.peers.values()] if self._conductor else []
+            self._write(
+                origin_us=self._origin_us,
+                last_us=self._origin_us + int(plan.offsets_us[-1]),
+                finished=finished,
+                workers=workers,
+            )
+
+    def _write(self, **status: object) -> None:
+        assert self._folder is not None
+        path = self._folder / "generator.json"
         unfinished = path.with_suffix(".part")
         unfinished.write_text(json.dumps(status), encoding="utf-8")
         unfinished.replace(path)
@@ -405,6 +449,7 @@ class OpenLoopUser(FastHttpUser):
                 concurrency=10_000,
                 connection_timeout=timeout_s,
                 network_timeout=timeout_s,
+                ssl_context_factory=trusting(environment),
             )
         super().__init__(environment)
 

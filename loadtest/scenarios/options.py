@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from gevent.ssl import create_default_context
 from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
 
 from loadtest.plans import LOAD_ARMS, SENDERS, Wishes, plan_of, scenario_for
 from loadtest.schedule import Plan, event_schedule, scheduled_scenario
+from loadtest.tls import client_context
 from sim.errors import InputError
 
 TAG_TIMEOUT_S = 10.0
@@ -39,7 +45,15 @@ def add_options(parser: LocustArgumentParser) -> None:
     group.add_argument(
         "--clients", type=int, default=0, help="pollers or held connections; 0: the scenario's"
     )
+    group.add_argument("--ca", default="", help="file of certificates that vouch for an https server")
     group.add_argument("--samples", default="", help="write raw samples to this .npz file")
+
+
+def trusting(environment: Environment) -> Callable[..., Any] | None:
+    """What makes clients' TLS context; None: geventhttpclient's own, which trusts certifi's certificates."""
+    assert environment.parsed_options is not None
+    ca = environment.parsed_options.ca
+    return (lambda **_: create_default_context(cafile=ca)) if ca else None
 
 
 def plan_from(options: argparse.Namespace, arm: str) -> Plan:
@@ -75,18 +89,21 @@ def plan_from(options: argparse.Namespace, arm: str) -> Plan:
     if arm in SENDERS:
         return replace(plan, public_url=options.public_url or host)
     if arm == "conditional_polling":
-        return replace(plan, etag=_first_tag(f"{host}{plan.path}?limit={plan.page_size}"))
+        return replace(plan, etag=_first_tag(f"{host}{plan.path}?limit={plan.page_size}", options.ca))
     return plan
 
 
-def _first_tag(url: str) -> str:
+def _first_tag(url: str, ca: str) -> str:
     """The entity tag of a page, which conditional polls then name.
 
     Raises:
         InputError: there is no answer with a tag.
     """
+    secure = client_context(Path(ca) if ca else None) if url.startswith("https:") else None
     try:
-        with urllib.request.urlopen(url, timeout=TAG_TIMEOUT_S) as answer:  # noqa: S310 - the user's own --host
+        with urllib.request.urlopen(  # noqa: S310 - the user's own --host
+            url, timeout=TAG_TIMEOUT_S, context=secure
+        ) as answer:
             tag = answer.headers["etag"]
     except (OSError, ValueError) as error:
         raise InputError(f"{url} does not answer: {error}") from None

@@ -193,13 +193,16 @@ SENDERS: Mapping[str, Callable[[Sequence[str], str], Sender]] = {
     "cloudevents": _cloudevents,
     "websub": _websub,
 }
-"""By source, from its secrets and the receiver's public URL; only Twilio and Mandrill sign the latter.
+"""By source, from its secrets and the receiver's public URL, which only those of `URL_SIGNED` sign.
 
 Each raises `InputError` for a secret that is missing or malformed.
 """
 
 INDEXED = (STANDARD, GITHUB, "svix")
 """Sources whose bodies can hold an event's index, so that the inbox knows which event it is."""
+
+URL_SIGNED = ("twilio", "mandrill")
+"""Sources that sign the URL they post to."""
 
 _OF_PRESET = {"standard-webhooks": STANDARD, "mailchimp-transactional": "mandrill"}
 

@@ -80,6 +80,10 @@ def test_a_tree_counts_parent_and_child(tmp_path):
                 time.sleep(0.02)
         assert latest.cpu_s >= 0.6
         assert latest.rss_mb > 5
+        # What parent and child share counts once.
+        shares = [each.pss_mb for each in monitor.readings["spinner"] if each.pss_mb is not None]
+        if sys.platform == "linux":
+            assert 0 < shares[-1] < latest.rss_mb
         if sys.platform == "linux":
             assert latest.run_wait_s is not None
             assert latest.voluntary_switches is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import urllib.request
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -14,7 +13,7 @@ from loadtest.contract import envelope, now_us
 from loadtest.plans import due_most, plan_of, pollers_and_interval
 from loadtest.runner.loads.outside import begin, seen_from_outside, window_start_us
 from loadtest.runner.outcome import Measured, count, finish
-from loadtest.runner.processes import Child, ProcessFailed, event_loop_at, get_json
+from loadtest.runner.processes import Child, ProcessFailed, event_loop_at, get_json, opener
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings
 from sim.errors import InputError
@@ -45,7 +44,9 @@ def crowd(context: Session, arm: str, scenario: Scenario, settings: Settings) ->
         host = provider.url
     if arm == "conditional_polling":
         after = f"&after={quote(plan.cursors[0], safe='')}" if plan.cursors else ""
-        plan = replace(plan, etag=_tag(f"{host}{plan.path}?limit={plan.page_size}{after}"))
+        plan = replace(
+            plan, etag=_tag(f"{host}{plan.path}?limit={plan.page_size}{after}", context.crew.fleet.ca)
+        )
     ready_us = now_us()
     generation, origin_us, _ = begin(context, plan, host, provider, settings, scenario)
     samples = generation.samples(origin_us, context.progress, f"{arm}: loading {host}")
@@ -70,7 +71,7 @@ def crowd(context: Session, arm: str, scenario: Scenario, settings: Settings) ->
         servers={} if provider is None else {"provider": (provider, ready_us)},
         settings=settings,
         notes=notes if arm == "adaptive_polling" else notes | {"interval_s": interval_s},
-        loops=event_loop_at(settings.host) if settings.host else None,
+        loops=event_loop_at(settings.host, context.crew.fleet.ca) if settings.host else None,
     )
 
 
@@ -97,15 +98,14 @@ def _preload(provider: Child, run_id: str, most_due: int, payload_bytes: int) ->
     return tuple(reversed(cursors))
 
 
-def _tag(url: str) -> str:
+def _tag(url: str, ca: str | None) -> str:
     """The entity tag of a page.
 
     Raises:
         InputError: there is no answer, or none with a tag.
     """
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(url, timeout=TAG_TIMEOUT_S) as answer:
+        with opener(ca).open(url, timeout=TAG_TIMEOUT_S) as answer:
             tag = answer.headers["etag"]
     except (OSError, ValueError) as error:
         raise InputError(f"{url} does not answer: {error}") from None

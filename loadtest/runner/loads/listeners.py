@@ -67,7 +67,7 @@ def listeners(context: Session, arm: str, scenario: Scenario, settings: Settings
             "published": int(published.acknowledged.sum()),
             **arrivals.counts,
         },
-        loops=event_loop_at(settings.host) if settings.host else None,
+        loops=event_loop_at(settings.host, context.crew.fleet.ca) if settings.host else None,
     )
 
 

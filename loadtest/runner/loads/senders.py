@@ -98,7 +98,7 @@ def senders(context: Session, arm: str, scenario: Scenario, settings: Settings) 
             "unlike_the_model": _unlike_the_model(scenario, plan, settings),
         },
         others=others,
-        loops=event_loop_at(settings.host) if settings.host else None,
+        loops=event_loop_at(settings.host, context.crew.fleet.ca) if settings.host else None,
     )
 
 

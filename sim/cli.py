@@ -74,8 +74,9 @@ def simulate(
 ) -> None:
     """Simulate a scenario under each mechanism and compare them.
 
-    The run folder holds `summary.csv` (every metric), and unless there are too many deliveries to keep,
-    `records.parquet` (each of them) and `series.csv` (replication 0 over time).
+    The run folder holds `summary.csv` (every metric), `metrics.csv` (of each replication), and unless there
+    are too many deliveries to keep, `records.parquet` (each of them) and `series.csv` (replication 0 over
+    time).
     """
     from sim.engine import DEFAULT_MECHANISMS
     from sim.scenario import load_scenario
@@ -96,7 +97,8 @@ def run_simulation(
 ) -> tuple[Outcome, Path]:
     """Simulate with progress, and write the run folder; returns what came of it and where it is.
 
-    Beside `summary.csv` (`Outcome.summary`) the folder holds, if not too many deliveries came of it,
+    Beside `summary.csv` (`Outcome.summary`) and `metrics.csv` (`Outcome.by_replication`) the folder holds,
+    if not too many deliveries came of it,
     `records.parquet` (`Outcome.records`) and `series.csv`: replication 0 over time, with the columns
     `mechanism` and `sim.timeseries.SERIES_COLUMNS`.
     """
@@ -125,6 +127,7 @@ def run_simulation(
                 )
             )
         run.save_table(outcome.summary(), "summary")
+        run.save_table(outcome.by_replication(), "metrics")
         if keep:
             run.save_records(outcome.records)
             run.save_table(outcome.series(), "series")

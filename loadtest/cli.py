@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadtest.inbox_cli import app as inbox_commands
+from loadtest.summary_cli import JunitOption, MarkdownOption, summarised
 
 if TYPE_CHECKING:
     from loadtest.runner import LoadResult
@@ -38,8 +39,11 @@ ThresholdOption = Annotated[
     list[str] | None,
     typer.Option(
         "--threshold",
-        metavar="METRIC<X",
-        help="exit with 4 if missed, e.g. 'latency_p99_s<0.25'; what failed misses any bound on latency",
+        metavar="BOUND",
+        help="exit with 4 if missed: METRIC<X (or <=, >, >=), for one arm ARM.METRIC<X, for the difference "
+        "of two ARM-ARM.METRIC<X; METRIC is any metric or count of the ledger, as latency_p99_s<0.25, "
+        "lost<=0, webhook.latency_p50_s<0.1, webhook-polling.latency_p50_s<0; what failed misses any "
+        "bound on latency; may be repeated",
     ),
 ]
 SeedOption = Annotated[
@@ -72,6 +76,8 @@ def load_command(
     pool: PoolOption = 100,
     out: OutOption = None,
     as_json: JsonOption = False,
+    junit: JunitOption = None,
+    markdown: MarkdownOption = None,
     figures: FiguresOption = True,
     web: Annotated[
         bool, typer.Option("--web", help="open Locust's web page on the scenario instead of running it")
@@ -84,7 +90,7 @@ def load_command(
     from loadtest.runner import load
     from sim.scenario import load_scenario
 
-    result = load(
+    result = summarised(load, junit, markdown)(
         load_scenario(scenario),
         chosen,
         rate_per_s=rate,
@@ -118,13 +124,15 @@ def race_command(
     pool: PoolOption = 100,
     out: OutOption = None,
     as_json: JsonOption = False,
+    junit: JunitOption = None,
+    markdown: MarkdownOption = None,
     figures: FiguresOption = True,
 ) -> None:
     """Send the same events through each arm, end to end, and compare them event by event."""
     from loadtest.runner import race
     from sim.scenario import load_scenario
 
-    result = race(
+    result = summarised(race, junit, markdown)(
         load_scenario(scenario),
         tuple(arms or ("webhook", "polling")),
         runs=runs,

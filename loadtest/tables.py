@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
 from loadtest.runner.results import LoadResult
+from sim.experiment import Estimate
 from sim.tables import metrics_table, plain_table
 
 METRICS = (
@@ -41,14 +44,18 @@ MEANING = {
 }
 
 
+def shown_metrics(by_arm: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """Of the metrics worth a line, those that some arm measured."""
+    return [metric for metric in METRICS if any(metric in metrics for metrics in by_arm.values())]
+
+
 def show(result: LoadResult, console: Console | None = None) -> None:
     """Print one column an arm, the ledger, what was unlike the model, and where the run folder is."""
     console = console or Console()
     title = f"{result.command} {result.scenario.name}"
     by_arm = {arm: result.metrics(arm) for arm in result.arms}
-    measured = [metric for metric in METRICS if any(metric in metrics for metrics in by_arm.values())]
     console.print(f"VOID: {title}" if result.void else title, style="bold", highlight=False)
-    console.print(metrics_table(by_arm, measured))
+    console.print(metrics_table(by_arm, shown_metrics(by_arm)))
     console.print(MEANING[result.command], style="italic")
     console.print(_ledger(result))
     unlike = dict.fromkeys(note for run in result.runs for note in run.notes.get("unlike_the_model", ()))

@@ -19,6 +19,7 @@ from loadtest.contract import envelope, now_us
 from loadtest.inbox import LedgerRow, read_ledger
 from loadtest.recorder import Samples
 from loadtest.runner.check import check
+from loadtest.runner.comparison import judged_by_arm
 from loadtest.runner.figures_of_merit import (
     generator_metrics,
     judged_record_metrics,
@@ -133,7 +134,7 @@ def load(
         for arm in arms:
             with session(progress, None if host else own_secret()) as context:
                 runs.append((_senders if arm == "webhook" else _crowd)(context, effective[arm], settings))
-        judged = judge(limits, {run.arm: run.metrics | run.judged for run in runs})
+        judged = judge(limits, judged_by_arm(runs))
         result = LoadResult("load", effective[arms[0]], seed, tuple(runs), tuple(judged), folder.path)
         save(folder, result, figures=figures)
     return result

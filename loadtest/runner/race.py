@@ -18,7 +18,7 @@ from loadtest.inbox import read_ledger
 from loadtest.runner.check import check
 from loadtest.runner.comparison import (
     differences,
-    means,
+    judged_by_arm,
     paired,
     race_records,
     read_provider_ledger,
@@ -139,9 +139,9 @@ def race(
                 with session(progress, own_secret()) as context:
                     finished.append(_race_arm(context, arm, effective, settings, number, label))
         finished.sort(key=lambda run: (run.run, arms.index(run.arm)))
-        best = {arm: means([run for run in finished if run.arm == arm]) for arm in arms}
+        judged = judge(limits, judged_by_arm(finished))
         result = LoadResult(
-            "race", effective, seed, tuple(finished), tuple(judge(limits, best)), folder.path,
+            "race", effective, seed, tuple(finished), tuple(judged), folder.path,
             paired=tuple(paired(finished, arms)),
             differences=differences(finished, arms),
         )  # fmt: skip

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadtest.inbox_cli import app as inbox_commands
+from loadtest.selftest_cli import selftest_command
 from loadtest.summary_cli import JunitOption, MarkdownOption, summarised
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(inbox_commands, name="inbox")
+app.command("selftest")(selftest_command)
 
 ScenarioArgument = Annotated[
     str, typer.Argument(help="a preset's name or a TOML file", metavar="SCENARIO", show_default=False)

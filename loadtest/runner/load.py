@@ -33,6 +33,7 @@ from loadtest.runner.processes import Child, ProcessFailed, event_loop_at, get_j
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import ArmRun, LoadResult
 from loadtest.runner.session import (
+    RECEIVER,
     Disturbance,
     Session,
     Settings,
@@ -84,6 +85,7 @@ def load(
     figures: bool = True,
     lag_limit_s: float = LAG_P99_LIMIT_S,
     disturbance: Disturbance | None = None,
+    receiver: Sequence[str] = RECEIVER,
     progress: Progress | None = None,
 ) -> LoadResult:
     """Load one server per arm with the scenario's own event list, and say what it cost and endured.
@@ -102,6 +104,7 @@ def load(
         figures: draw them into the run folder.
         lag_limit_s: p99 of the generator's own lag above which the run is void.
         disturbance: called during the run, as the self-tests do to stop a server for a while.
+        receiver: the module that serves the receiver, and further flags; the self-test has its own.
         progress: where to show it.
 
     Raises:
@@ -123,7 +126,7 @@ def load(
             raise InputError(
                 "--host: set HOOKBENCH_WEBHOOK_SECRET to that receiver's secret (whsec_ and base64)"
             )
-    settings = Settings(seed, pool_size, lag_limit_s, disturbance, host, rate_per_s)
+    settings = Settings(seed, pool_size, lag_limit_s, disturbance, host, rate_per_s, tuple(receiver))
     progress = progress or Progress()
     name = f"load-{scenario.name}"
     with (
@@ -153,6 +156,8 @@ def _senders(context: Session, scenario: Scenario, settings: Settings) -> ArmRun
                 *("--inbox", f"sqlite:///{inbox}", "--drain-s", f"{drain_s:.3f}"),
                 *("--queue-limit", str(scenario.receiver.queue_limit), *body_limit(scenario)),
                 *write_service_times(scenario, seed, offsets.size, context.folder / "service.f64"),
+                *settings.receiver[1:],
+                module=settings.receiver[0],
             )
             context.monitor.watch("receiver", receiver.pid)
         host = receiver.url

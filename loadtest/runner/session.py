@@ -45,6 +45,10 @@ Disturbance = Callable[[Mapping[str, int], int], None]
 """Called in a thread of its own once the origin is known, with process ids by role and the origin in µs."""
 
 
+RECEIVER = ("loadtest.serve",)
+"""The module that serves the receiver of a load, and further flags."""
+
+
 @dataclass(frozen=True)
 class Session:
     """One arm run in progress."""
@@ -66,6 +70,7 @@ class Settings:
     disturbance: Disturbance | None = None
     host: str | None = None
     rate_per_s: float | None = None
+    receiver: tuple[str, ...] = RECEIVER
 
 
 @contextlib.contextmanager

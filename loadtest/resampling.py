@@ -43,12 +43,12 @@ def block_length(created_s: FloatArray) -> int:
     for the bootstrap with dependent data", Biometrika 82(3), 1995); but there are never fewer than
     `LEAST_BLOCKS` blocks, so of a run of less than 20 s a block is shorter than a second.
     """
-    count = created_s.size
+    count = int(created_s.size)
     if count < 2:
         return 1
     span_s = float(created_s.max() - created_s.min())
     in_a_second = count * BLOCK_S / span_s if span_s > 0 else 1.0
-    wanted = round(max(in_a_second, float(count) ** (1 / 3)))
+    wanted = round(max(in_a_second, math.cbrt(count)))
     return max(1, min(wanted, count // LEAST_BLOCKS))
 
 

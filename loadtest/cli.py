@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadtest.capacity_cli import capacity_command
+from loadtest.compare_cli import compare_command
 from loadtest.inbox_cli import app as inbox_commands
 from loadtest.selftest_cli import selftest_command
 from loadtest.summary_cli import JunitOption, MarkdownOption, summarised
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(inbox_commands, name="inbox")
 app.command("capacity")(capacity_command)
+app.command("compare")(compare_command)
 app.command("selftest")(selftest_command)
 
 ScenarioArgument = Annotated[

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loadtest.capacity_cli import share
+
 if TYPE_CHECKING:
     from loadtest.compare import Comparison
+
+
+WIDTH = 110
 
 
 def compare_command(
@@ -47,8 +52,7 @@ def compare_command(
     counts what differs between two runs of the same thing, as a gate in CI should. Runs of different machines
     or scenarios, and void ones, are refused.
     """
-    from loadtest.capacity_cli import share  # noqa: PLC0415 - heavy imports wait until a command runs
-    from loadtest.compare import compare  # noqa: PLC0415
+    from loadtest.compare import compare  # noqa: PLC0415 - heavy imports wait until a command runs
     from loadtest.summary_cli import require_writable  # noqa: PLC0415
 
     if markdown is not None:
@@ -75,6 +79,8 @@ def show(result: Comparison) -> None:
     from sim.tables import console, plain_table  # noqa: PLC0415
 
     output = console()
+    if not output.is_terminal:
+        output.width = max(output.width, WIDTH)
     for letter, run in (("A", result.a), ("B", result.b)):
         output.print(f"{letter}: {run.path}", soft_wrap=True, highlight=False)
     for each in result.obstacles:

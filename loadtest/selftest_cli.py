@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def selftest_command(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="shorter runs: half a minute instead of one")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="shorter runs: about half a minute of them")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="parent of the run folder (default: results)")
     ] = None,

@@ -183,10 +183,10 @@ def cells(effect: Effect) -> tuple[str, str, str, str]:
     """An effect for people: both values, the change, its interval."""
     values = [_value(value, effect.metric) for value in (effect.a, effect.b)]
     change = effect.change
-    (middle, unit), (low, _), (high, _) = (
-        _change(effect, value) for value in (change.value, change.low, change.high)
-    )
-    return values[0], values[1], f"{middle}{unit}", f"{low} to {high}{unit}"
+    # A change of more than +900 % is easier to read as a factor.
+    scale = _Factor() if effect.kind is Kind.RATIO and change.high >= 10 else _scale(effect)
+    middle, low, high = (scale.text(value) for value in (change.value, change.low, change.high))
+    return values[0], values[1], f"{middle}{scale.unit}", f"{low} to {high}{scale.unit}"
 
 
 def _value(value: float, metric: str) -> str:
@@ -195,14 +195,36 @@ def _value(value: float, metric: str) -> str:
     return "infinite" if math.isinf(value) else estimate_text(Estimate(value, None, None), metric)
 
 
-def _change(effect: Effect, value: float) -> tuple[str, str]:
-    """A change as number and unit: ratios in per cent more or less, shares in percentage points."""
+@dataclass(frozen=True)
+class _Signed:
+    """A change with its sign, `times` in its unit."""
+
+    times: float = 1.0
+    neutral: float = 0.0
+    unit: str = ""
+
+    def text(self, value: float) -> str:
+        change = self.times * (value - self.neutral)
+        if not math.isfinite(change):
+            return "infinite"
+        return "±0" if change == 0 else ("+" if change > 0 else "−") + number_text(abs(change), 2)
+
+
+class _Factor:
+    """A ratio as a factor."""
+
+    unit = ""
+
+    def text(self, value: float) -> str:
+        return f"×{number_text(value, 2)}" if math.isfinite(value) else "infinite"
+
+
+def _scale(effect: Effect) -> _Signed:
+    """Ratios in per cent more or less, shares in percentage points, the rest in its own unit."""
+    if effect.kind is Kind.RATIO:
+        return _Signed(100.0, 1.0, " %")
     share = effect.metric.endswith(("_ratio", "_share", "_utilisation")) or effect.metric == "freshness"
-    scaled = 100 * (value - 1) if effect.kind is Kind.RATIO else 100 * value if share else value
-    unit = " %" if effect.kind is Kind.RATIO else " pp" if share else ""
-    if not math.isfinite(scaled):
-        return "infinite", unit
-    return ("±0" if scaled == 0 else ("+" if scaled > 0 else "−") + number_text(abs(scaled), 2)), unit
+    return _Signed(100.0, 0.0, " pp") if share else _Signed()
 
 
 def _finite(value: float) -> float | None:

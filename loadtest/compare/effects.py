@@ -98,7 +98,8 @@ class Effect:
     Attributes:
         arm, metric: which.
         kind: how the two are compared.
-        a, b: the metric's value in each run, the mean over its repetitions; NaN for Cliff's delta.
+        a, b: the metric's value in each run, the mean over its repetitions (the geometric one where the
+            change is a ratio over repetitions); NaN for Cliff's delta.
         change: the size of the effect, by `kind`.
         basis: "runs" or "blocks", what the interval comes from; "" without one.
         verdict: see `Verdict`.
@@ -142,7 +143,8 @@ def effects(a: RecordedRun, b: RecordedRun, arm: str, confidence: float) -> list
             of_runs = _of_repetitions(values, metric, shared_events, confidence)
             if of_runs is not None:
                 kind, change = of_runs
-                found[metric] = _effect(arm, metric, kind, value, means[1][metric], change, "runs")
+                before, after = (_middle(side, kind) for side in values)
+                found[metric] = _effect(arm, metric, kind, before, after, change, "runs")
             elif metric not in found:
                 kind = _kind(metric, [value, means[1][metric]])
                 change = Interval(_change(kind, value, means[1][metric]), math.nan, math.nan)
@@ -209,6 +211,10 @@ def _of_repetitions(
     if kind is Kind.RATIO:
         return kind, Interval(math.exp(middle), math.exp(low), math.exp(high))
     return kind, Interval(middle, low, high)
+
+
+def _middle(values: Sequence[float], kind: Kind) -> float:
+    return float(np.exp(np.mean(np.log(values))) if kind is Kind.RATIO else np.mean(values))
 
 
 def _welch(a: FloatArray, b: FloatArray, confidence: float) -> tuple[float, float, float]:

@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loadtest.capacity_cli import capacity_command
+from loadtest.compare_cli import compare_command
 from loadtest.inbox_cli import app as inbox_commands
 from sim.errors import InputError
+from loadtest.selftest_cli import selftest_command
+from loadtest.summary_cli import JunitOption, MarkdownOption, summarised
 
 if TYPE_CHECKING:
     from loadtest.plans import Wishes
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(inbox_commands, name="inbox")
+app.command("capacity")(capacity_command)
+app.command("compare")(compare_command)
+app.command("selftest")(selftest_command)
 
 ScenarioArgument = Annotated[
     str, typer.Argument(help="a preset's name or a TOML file", metavar="SCENARIO", show_default=False)
@@ -41,8 +48,11 @@ ThresholdOption = Annotated[
     list[str] | None,
     typer.Option(
         "--threshold",
-        metavar="METRIC<X",
-        help="exit with 4 if missed, e.g. 'latency_p99_s<0.25'; what failed misses any bound on latency",
+        metavar="BOUND",
+        help="exit with 4 if missed: METRIC<X (or <=, >, >=), for one arm ARM.METRIC<X, for the difference "
+        "of two ARM-ARM.METRIC<X; METRIC is any metric or count of the ledger, as latency_p99_s<0.25, "
+        "lost<=0, webhook.latency_p50_s<0.1, webhook-polling.latency_p50_s<0; what failed misses any "
+        "bound on latency; may be repeated",
     ),
 ]
 ShapeOption = Annotated[
@@ -157,6 +167,8 @@ def load_command(
     pool: PoolOption = 100,
     out: OutOption = None,
     as_json: JsonOption = False,
+    junit: JunitOption = None,
+    markdown: MarkdownOption = None,
     figures: FiguresOption = True,
     web: Annotated[
         bool, typer.Option("--web", help="open Locust's web page on the scenario instead of running it")
@@ -179,7 +191,7 @@ def load_command(
     loaded = load_scenario(scenario)
     if fleet.elsewhere:
         _say(_invitation(chosen, fleet, source or source_of(loaded), host, pool))
-    result = load(
+    result = summarised(load, junit, markdown)(
         loaded,
         chosen,
         rate_per_s=rate,
@@ -230,6 +242,8 @@ def race_command(
     pool: PoolOption = 100,
     out: OutOption = None,
     as_json: JsonOption = False,
+    junit: JunitOption = None,
+    markdown: MarkdownOption = None,
     figures: FiguresOption = True,
 ) -> None:
     """Send the same events through each arm, end to end, and compare them event by event."""
@@ -243,7 +257,7 @@ def race_command(
     disturbance = faults_of(tuple(faults or ()), scheduled_scenario(shaped, rate, duration))
     if disturbance is not None:
         disturbance.require_servers(ROLES)
-    result = race(
+    result = summarised(race, junit, markdown)(
         shaped,
         named(arms or DEFAULT_ARMS),
         runs=runs,

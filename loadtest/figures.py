@@ -7,7 +7,7 @@ curves are named where they run; the finding is the title; a void run says so ac
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -233,7 +233,7 @@ def _milliseconds(value: float) -> str:
 _TIME = FuncFormatter(lambda value, _position: _milliseconds(value))
 
 
-def _stamp(figure: Figure, void: list[str]) -> None:
+def _stamp(figure: Figure, void: Sequence[str]) -> None:
     if void:
         figure.text(
             0.5, 0.5, "VOID", fontsize=90, color="#888888", alpha=0.35, ha="center", va="center", rotation=25

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
 from loadtest.runner.results import LoadResult
+from sim.experiment import Estimate
 from sim.tables import console as sized_console
 from sim.tables import metrics_table, overview_table, plain_table
 
@@ -56,6 +59,11 @@ MEANING = {
 }
 
 
+def shown_metrics(by_arm: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """Of the metrics worth a line, those that some arm measured."""
+    return [metric for metric in METRICS if any(metric in metrics for metrics in by_arm.values())]
+
+
 def show(result: LoadResult, console: Console | None = None) -> None:
     """Print one column an arm, the ledger, what was unlike the model, and where the run folder is."""
     console = console or sized_console()
@@ -63,8 +71,7 @@ def show(result: LoadResult, console: Console | None = None) -> None:
     by_arm = {arm: result.metrics(arm) for arm in result.arms}
     console.print(f"VOID: {title}" if result.void else title, style="bold", highlight=False)
     if len(by_arm) <= FEW:
-        measured = [metric for metric in METRICS if any(metric in metrics for metrics in by_arm.values())]
-        console.print(metrics_table(by_arm, measured))
+        console.print(metrics_table(by_arm, shown_metrics(by_arm)))
         console.print(MEANING[result.command], style="italic")
         console.print(_ledger(result))
     else:

@@ -11,14 +11,44 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from sim.errors import InputError, ThresholdMissed, VoidRun
 
 GENERATOR_CPU_LIMIT = 0.90
 LAG_P99_LIMIT_S = 0.010
 
-THRESHOLD = re.compile(r"^\s*(?P<metric>[a-z][a-z0-9_]*)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[^\s<>=]+)\s*$")
+THRESHOLD = re.compile(
+    r"^\s*(?:(?P<arm>[a-z][a-z0-9_]*)\s*(?:-\s*(?P<minus>[a-z][a-z0-9_]*)\s*)?\.\s*)?"
+    r"(?P<metric>[a-z][a-z0-9_]*)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[^\s<>=]+)\s*$"
+)
+GRAMMAR = "[ARM.]METRIC<NUMBER or ARM-ARM.METRIC<NUMBER (or <=, >, >=)"
+
+RULES = {
+    "interrupted": "the run reached its end",
+    "ledger": "the ledger balances and no acknowledged event was lost",
+    "unsent": "every scheduled request was sent",
+    "unanswered": "some request succeeded",
+    "event_loop": "every server ran on uvloop",
+    "generator_cpu": f"the load generator used at most {GENERATOR_CPU_LIMIT:.0%} of a core",
+    "generator_lag": "the load generator sent on time",
+    "overflow": "every latency fits the histograms",
+    "other": "nothing else went wrong with the measurement",
+}
+"""The void rules by name, and what holds when each is kept."""
+
+
+class Reason(str):
+    """A reason not to trust a run's figures, in words, that knows which of `RULES` was broken."""
+
+    rule: str
+    __slots__ = ("rule",)
+
+    def __new__(cls, rule: str, words: str) -> Reason:
+        """A reason under the rule of that name."""
+        reason = super().__new__(cls, words)
+        reason.rule = rule
+        return reason
 
 
 @dataclass(frozen=True)
@@ -85,6 +115,10 @@ class Ledger:
         return asdict(self)
 
 
+LEDGER_COUNTS = tuple(column.name for column in fields(Ledger))
+"""The counts of a ledger by name; a threshold may use each as a metric (of a race, summed over its runs)."""
+
+
 def void_reasons(
     ledger: Ledger,
     *,
@@ -97,7 +131,7 @@ def void_reasons(
     interrupted: bool = False,
     overflow: str | None = None,
     others: Iterable[str] = (),
-) -> list[str]:
+) -> list[Reason]:
     """Every reason not to trust the figures, in words; empty when the run is sound.
 
     Args:
@@ -112,41 +146,53 @@ def void_reasons(
         overflow: a latency that no histogram could hold, in words.
         others: further reasons, passed through.
     """
-    reasons = []
+    reasons: list[Reason] = []
+
+    def broken(rule: str, words: str) -> None:
+        reasons.append(Reason(rule, words))
+
     if interrupted:
-        reasons.append("the run was interrupted before its end")
-    reasons += [f"the ledger does not balance: {mismatch}" for mismatch in ledger.mismatches()]
+        broken("interrupted", "the run was interrupted before its end")
+    for mismatch in ledger.mismatches():
+        broken("ledger", f"the ledger does not balance: {mismatch}")
     if ledger.unsent:
-        reasons.append(
+        broken(
+            "unsent",
             f"{ledger.unsent} of {ledger.scheduled} requests could not be sent before the run ended "
-            "(the server or the pool was too slow)"
+            "(the server or the pool was too slow)",
         )
     if ledger.sent and not ledger.acknowledged:
         kinds = ", ".join(f"{kind} ×{count}" for kind, count in (failures or {}).items())
-        reasons.append(f"all {ledger.sent} requests failed ({kinds or 'no answer'})")
+        broken("unanswered", f"all {ledger.sent} requests failed ({kinds or 'no answer'})")
     for role, loop in (loops or {}).items():
         if loop != "uvloop":
-            reasons.append(f"the {role} ran on {loop}, not on uvloop")
+            broken("event_loop", f"the {role} ran on {loop}, not on uvloop")
     if generator_cpu is not None and generator_cpu > GENERATOR_CPU_LIMIT:
-        reasons.append(
+        broken(
+            "generator_cpu",
             f"the load generator used {generator_cpu:.0%} of a core (limit {GENERATOR_CPU_LIMIT:.0%}): "
-            "it, not the server, was the bottleneck"
+            "it, not the server, was the bottleneck",
         )
     if lag_p99_s is not None and lag_p99_s > lag_limit_s:
         waited = "" if generator_wait_s is None else f"; it waited {generator_wait_s:.2f} s for a core"
-        reasons.append(
+        broken(
+            "generator_lag",
             f"the load generator sent late: {lag_p99_s * 1e3:.1f} ms (p99; limit {lag_limit_s * 1e3:g} ms)"
-            f"{waited}"
+            f"{waited}",
         )
     if overflow:
-        reasons.append(overflow)
-    reasons += others
+        broken("overflow", overflow)
+    for other in others:
+        broken("other", other)
     return reasons
 
 
 @dataclass(frozen=True)
 class Threshold:
     """A bound on one metric, such as ``latency_p99_s<0.25``.
+
+    Of every arm that measures it; of one (``webhook.latency_p99_s<0.25``); or of the difference between
+    two arms of a race (``webhook-polling.latency_p50_s<0``). The metric may be a count of the ledger.
 
     On a latency every request or delivery counts: what failed, timed out or was never delivered misses
     the bound, whatever it is. An undefined metric misses it too.
@@ -156,6 +202,8 @@ class Threshold:
     metric: str
     sign: str
     limit: float
+    arm: str | None = None
+    minus: str | None = None
 
     def met_by(self, value: float | None) -> bool:
         """Whether a measured value keeps the bound; an unmeasured, NaN or infinite one never does."""
@@ -168,6 +216,22 @@ class Threshold:
             ">=": value >= self.limit,
         }[self.sign]
 
+    def values(self, metrics_by_arm: Mapping[str, Mapping[str, float]]) -> dict[str, float | None]:
+        """What the bound is on: by arm ("a-b" for a difference), None where it was not measured.
+
+        A metric that no arm measured stands under the arm name "none".
+        """
+        if self.arm is not None:
+            value = metrics_by_arm.get(self.arm, {}).get(self.metric)
+            if self.minus is None:
+                return {self.arm: value}
+            other = metrics_by_arm.get(self.minus, {}).get(self.metric)
+            return {f"{self.arm}-{self.minus}": None if value is None or other is None else value - other}
+        measured: dict[str, float | None] = {
+            arm: metrics[self.metric] for arm, metrics in metrics_by_arm.items() if self.metric in metrics
+        }
+        return measured or {"none": None}
+
 
 @dataclass(frozen=True)
 class ThresholdResult:
@@ -179,50 +243,52 @@ class ThresholdResult:
     met: bool
 
 
-def parse_threshold(text: str, known_metrics: Sequence[str]) -> Threshold:
-    """Read ``METRIC<NUMBER`` (or <=, >, >=).
+def parse_threshold(
+    text: str, known_metrics: Sequence[str], arms: Sequence[str], *, option: str = "--threshold"
+) -> Threshold:
+    """Read ``[ARM.]METRIC<NUMBER`` or ``ARM-ARM.METRIC<NUMBER`` (or <=, >, >=).
+
+    Args:
+        text: as the user wrote it.
+        known_metrics: names that may be used, beside the ledger's counts.
+        arms: those of the run.
+        option: which option it was given to, for the message.
 
     Raises:
-        InputError: another form, an unknown metric (the nearest known one is named), or a limit
-            that is not a number.
+        InputError: another form, an unknown metric (the nearest known one is named), an arm that does
+            not run, or a limit that is not a number.
     """
     match = THRESHOLD.match(text)
     if match is None:
-        raise InputError(
-            f"--threshold {text!r}: expected METRIC<NUMBER (or <=, >, >=), as latency_p99_s<0.25"
-        )
+        raise InputError(f"{option} {text!r}: expected {GRAMMAR}, as latency_p99_s<0.25")
     metric, sign, limit = match["metric"], match["sign"], match["limit"]
-    if metric not in known_metrics:
-        nearest = difflib.get_close_matches(metric, known_metrics, n=1, cutoff=0.4)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known_metrics)}"
-        raise InputError(f"--threshold {text!r}: no metric is called {metric!r}; {hint}")
+    known = (*known_metrics, *LEDGER_COUNTS)
+    if metric not in known:
+        nearest = difflib.get_close_matches(metric, known, n=1, cutoff=0.4)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+        raise InputError(f"{option} {text!r}: no metric is called {metric!r}; {hint}")
+    for arm in (match["arm"], match["minus"]):
+        if arm is not None and arm not in arms:
+            raise InputError(f"{option} {text!r}: no arm {arm!r} in this run; it has {', '.join(arms)}")
+    if match["arm"] is not None and match["arm"] == match["minus"]:
+        raise InputError(f"{option} {text!r}: the difference of {match['arm']} from itself is 0")
     try:
         number = float(limit)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise InputError(f"--threshold {text!r}: {limit!r} is not a number") from None
-    return Threshold(text.strip(), metric, sign, number)
+        raise InputError(f"{option} {text!r}: {limit!r} is not a number") from None
+    return Threshold(text.strip(), metric, sign, number, match["arm"], match["minus"])
 
 
 def judge(
     thresholds: Iterable[Threshold], metrics_by_arm: Mapping[str, Mapping[str, float]]
 ) -> list[ThresholdResult]:
-    """Hold every threshold against every arm that measures its metric.
-
-    A metric that no arm measured counts as missed, once, under the arm name "none".
-    """
+    """Hold every threshold against every arm, or pair of arms, that it is about."""
     results = []
     for threshold in thresholds:
-        measured = {
-            arm: metrics[threshold.metric]
-            for arm, metrics in metrics_by_arm.items()
-            if threshold.metric in metrics
-        }
-        if not measured:
-            results.append(ThresholdResult("none", threshold.text, None, met=False))
-        for arm, value in measured.items():
-            known = value if math.isfinite(value) else None
+        for arm, value in threshold.values(metrics_by_arm).items():
+            known = value if value is not None and math.isfinite(value) else None
             results.append(ThresholdResult(arm, threshold.text, known, threshold.met_by(value)))
     return results
 

@@ -90,9 +90,10 @@ def simulate(
 ) -> None:
     """Simulate a scenario under each mechanism and compare them.
 
-    The run folder holds `summary.csv` (every metric), and unless there are too many deliveries to keep,
-    `records.parquet` (each of them) and `series.csv` (replication 0 over time). With --precision the number
-    of runs is found on the way, --replications being the least, and only metrics are kept.
+    The run folder holds `summary.csv` (every metric), `metrics.csv` (of each replication), and unless there
+    are too many deliveries to keep, `records.parquet` (each of them) and `series.csv` (replication 0 over
+    time). With --precision the number of runs is found on the way, --replications being the least, and only
+    metrics are kept.
     """
     from sim.engine import DEFAULT_MECHANISMS
     from sim.scenario import load_scenario
@@ -129,7 +130,8 @@ def run_simulation(
 ) -> tuple[Outcome, Path]:
     """Simulate with progress, and write the run folder; returns what came of it and where it is.
 
-    Beside `summary.csv` (`Outcome.summary`) the folder holds, if not too many deliveries came of it,
+    Beside `summary.csv` (`Outcome.summary`) and `metrics.csv` (`Outcome.by_replication`) the folder holds,
+    if not too many deliveries came of it,
     `records.parquet` (`Outcome.records`) and `series.csv`: replication 0 over time, with the columns
     `mechanism` and `sim.timeseries.SERIES_COLUMNS`. With a `precision`, which takes as many replications as
     it needs, it holds metrics only.
@@ -163,6 +165,7 @@ def run_simulation(
 
             outcome = interruptible(work)
         run.save_table(outcome.summary(), "summary")
+        run.save_table(outcome.by_replication(), "metrics")
         if keep:
             run.save_records(outcome.records)
             run.save_table(outcome.series(), "series")

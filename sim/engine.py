@@ -140,6 +140,20 @@ class Outcome:
             columns=["mechanism", "metric", "mean", "low", "high"],
         ).astype({"low": "float64", "high": "float64"})
 
+    def by_replication(self) -> pd.DataFrame:
+        """One row a mechanism, replication and metric: `mechanism, replication, metric, value`."""
+        import pandas as pd  # noqa: PLC0415
+
+        return pd.DataFrame(
+            [
+                (mechanism, replication, metric, value)
+                for mechanism, by_metric in self.metrics.items()
+                for metric, values in by_metric.items()
+                for replication, value in enumerate(values)
+            ],
+            columns=["mechanism", "replication", "metric", "value"],
+        )
+
     def to_json(self) -> dict[str, object]:
         """The document of ``hookbench simulate --json``, less its command line."""
         return {

@@ -34,11 +34,28 @@ def hookbench_process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess
 def test_without_a_command_the_help_is_shown(elsewhere: Path) -> None:
     answer = hookbench_process("--help", cwd=elsewhere)
     assert answer.returncode == 0
-    for command in ("demo", "simulate", "narrate", "scenarios", "trace", "load", "race", "serve"):
+    for command in (
+        "demo",
+        "simulate",
+        "scenarios",
+        "trace",
+        "load",
+        "race",
+        "serve",
+        "capacity",
+        "compare",
+        "selftest",
+    ):
         assert command in answer.stdout
 
 
-@pytest.mark.parametrize("command", ["simulate", "narrate", "load", "race", "trace", "scenarios", "demo"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("simulate", "narrate", "load", "race", "trace", "scenarios", "demo"),
+        *("capacity", "compare", "selftest"),
+    ],
+)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert hookbench.run([command, "--help"]) == 0
     assert "Usage: hookbench" in capsys.readouterr().out

@@ -29,7 +29,7 @@ def check(
     if pool_size < 1:
         raise InputError(f"pool_size must be at least 1, got {pool_size}")
     require_seed(seed)
-    return [parse_threshold(text, KNOWN_METRICS) for text in thresholds]
+    return [parse_threshold(text, KNOWN_METRICS, arms) for text in thresholds]
 
 
 def require_fleet(fleet: Fleet, arms: Sequence[str], host: str | None, pool_size: int) -> None:

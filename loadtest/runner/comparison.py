@@ -15,6 +15,7 @@ from loadtest.runner.outcome import visible_us
 from loadtest.runner.processes import Child, ProcessFailed
 from loadtest.runner.results import ArmRun, Paired
 from loadtest.schedule import IntArray
+from loadtest.verdict import LEDGER_COUNTS
 from sim.experiment import paired_difference
 from sim.records import MISSING_US, Status, Via, measured_records
 
@@ -77,11 +78,21 @@ def read_provider_ledger(path: Path, provider: Child) -> list[dict[str, str]]:
         raise ProcessFailed(f"the provider left no ledger: {provider.last_words()}") from None
 
 
-def means(runs: Sequence[ArmRun]) -> dict[str, float]:
-    """Each metric's mean over runs, what a threshold is held against."""
-    judged = [run.metrics | run.judged for run in runs]
-    names = dict.fromkeys(name for metrics in judged for name in metrics)
-    return {name: float(np.mean([metrics[name] for metrics in judged if name in metrics])) for name in names}
+def judged_by_arm(runs: Sequence[ArmRun]) -> dict[str, dict[str, float]]:
+    """What thresholds are held against, by arm: metrics as means over runs, the ledger's counts as sums."""
+    found: dict[str, dict[str, float]] = {}
+    for arm in dict.fromkeys(run.arm for run in runs):
+        judged = [run.metrics | run.judged for run in runs if run.arm == arm]
+        names = dict.fromkeys(name for metrics in judged for name in metrics)
+        found[arm] = {
+            name: float(np.mean([metrics[name] for metrics in judged if name in metrics])) for name in names
+        }
+        ledgers = [run.ledger.as_dict() for run in runs if run.arm == arm]
+        for name in LEDGER_COUNTS:
+            counts = [ledger[name] for ledger in ledgers]
+            if all(count is not None for count in counts):
+                found[arm][name] = float(sum(count or 0 for count in counts))
+    return found
 
 
 def paired(runs: Sequence[ArmRun], arms: Sequence[str]) -> list[Paired]:

@@ -22,6 +22,8 @@ def save(folder: RunFolder, result: LoadResult, *, figures: bool) -> None:
     if records:
         folder.save_records(pd.concat(records, ignore_index=True))
     folder.save_table(result.summary(), "summary")
+    rows = [(run.arm, run.run, name, value) for run in result.runs for name, value in run.metrics.items()]
+    folder.save_table(pd.DataFrame(rows, columns=["arm", "run", "metric", "value"]), "metrics")
     folder.save_table(
         pd.concat(
             [run.server_load.assign(arm=run.arm, run=run.run) for run in result.runs], ignore_index=True

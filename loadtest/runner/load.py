@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from loadtest.plans import SENDERS, Wishes, scenario_for
 from loadtest.runner.check import check, require_fleet
+from loadtest.runner.comparison import judged_by_arm
 from loadtest.runner.faults import faults_of
 from loadtest.runner.folder import save
 from loadtest.runner.loads import LOADS
 from loadtest.runner.processes import Fleet, require_reachable
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import LoadResult
-from loadtest.runner.session import Disturbance, Settings, own_secret, session, terminable
+from loadtest.runner.session import RECEIVER, Disturbance, Settings, own_secret, session, terminable
 from loadtest.schedule import DEFAULT_POOL_SIZE
 from loadtest.senders import secrets_in_environment, source_of
 from loadtest.verdict import LAG_P99_LIMIT_S, judge
@@ -54,6 +55,7 @@ def load(
     figures: bool = True,
     lag_limit_s: float = LAG_P99_LIMIT_S,
     disturbance: Disturbance | None = None,
+    receiver: Sequence[str] = RECEIVER,
     progress: Progress | None = None,
     fleet: Fleet | None = None,
 ) -> LoadResult:
@@ -82,6 +84,7 @@ def load(
         figures: draw them into the run folder.
         lag_limit_s: p99 of the generator's own lag above which the run is void.
         disturbance: called during the run, instead of faults, as the self-tests do.
+        receiver: the module that serves the receiver, and further flags; the self-test has its own.
         progress: where to show it.
         fleet: the Locust processes that make the load; one here by default.
 
@@ -120,10 +123,12 @@ def load(
         runs = []
         for arm in arms:
             secret = own_secret(signing) | own_secret()
-            settings = Settings(seed, pool_size, lag_limit_s, wanted[arm] or disturbance, host, wishes)
+            settings = Settings(
+                seed, pool_size, lag_limit_s, wanted[arm] or disturbance, host, wishes, tuple(receiver)
+            )
             with session(progress, None if host else secret, fleet) as context:
                 runs.append(LOADS[arm](context, arm, effective[arm], settings))
-        judged = judge(limits, {run.arm: run.metrics | run.judged for run in runs})
+        judged = judge(limits, judged_by_arm(runs))
         result = LoadResult("load", effective[arms[0]], seed, tuple(runs), tuple(judged), folder.path)
         save(folder, result, figures=figures)
     return result

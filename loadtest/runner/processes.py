@@ -331,14 +331,16 @@ class Crew:
                 # After a failure nobody reads the ledgers: no need to drain.
                 child.stop(STOP_TIMEOUT_S if kind is None else 1.0)
 
-    def server(self, role: str, *flags: str, timeout_s: float = READY_TIMEOUT_S) -> Child:
-        """Start ``loadtest.serve ROLE`` and wait for its ready line.
+    def server(
+        self, role: str, *flags: str, module: str = "loadtest.serve", timeout_s: float = READY_TIMEOUT_S
+    ) -> Child:
+        """Start ``loadtest.serve ROLE``, or another module that takes a role, and wait for its ready line.
 
         Raises:
             InputError: it refused its arguments (exit code 2); the message is its own.
             ProcessFailed: it ended otherwise, or did not become ready in time.
         """
-        command = [sys.executable, "-m", "loadtest.serve", role, *flags]
+        command = [sys.executable, "-m", module, role, *flags]
         return self.start(role, command, timeout_s=timeout_s)
 
     def start(self, role: str, command: Sequence[str], *, timeout_s: float = READY_TIMEOUT_S) -> Child:

@@ -17,7 +17,13 @@ from loadtest.inbox import read_ledger
 from loadtest.runner.arms import DEFAULT_ARMS, RACE_ARMS, Arm, Course
 from loadtest.runner.arms.arm import MARGIN_S
 from loadtest.runner.check import check
-from loadtest.runner.comparison import differences, means, paired, race_records, read_provider_ledger
+from loadtest.runner.comparison import (
+    differences,
+    judged_by_arm,
+    paired,
+    race_records,
+    read_provider_ledger,
+)
 from loadtest.runner.figures_of_merit import generator_metrics, judged_record_metrics
 from loadtest.runner.folder import save
 from loadtest.runner.generation import Generation
@@ -125,9 +131,9 @@ def race(
                 with session(progress, own_secret()) as context:
                     finished.append(_race_arm(context, RACE_ARMS[arm], effective, settings, number, label))
         finished.sort(key=lambda run: (run.run, arms.index(run.arm)))
-        best = {arm: means([run for run in finished if run.arm == arm]) for arm in arms}
+        judged = judge(limits, judged_by_arm(finished))
         result = LoadResult(
-            "race", effective, seed, tuple(finished), tuple(judge(limits, best)), folder.path,
+            "race", effective, seed, tuple(finished), tuple(judged), folder.path,
             paired=tuple(paired(finished, arms)),
             differences=differences(finished, arms),
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ class ArmRun:
     run: int
     metrics: dict[str, float]
     ledger: Ledger
-    void: list[str]
+    void: Sequence[str]
     samples: Samples
     records: pd.DataFrame | None
     server_load: pd.DataFrame

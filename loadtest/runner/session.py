@@ -53,6 +53,10 @@ Disturbance = Callable[[Mapping[str, Child], int], None]
 """
 
 
+RECEIVER = ("loadtest.serve",)
+"""The module that serves the receiver of a load, and further flags."""
+
+
 @dataclass(frozen=True)
 class Session:
     """One arm run in progress.
@@ -83,6 +87,7 @@ class Settings:
     disturbance: Disturbance | None = None
     host: str | None = None
     wishes: Wishes = field(default_factory=Wishes)
+    receiver: tuple[str, ...] = RECEIVER
 
 
 @contextlib.contextmanager

@@ -424,6 +424,7 @@ class OpenLoop:
 
 
 def _failure_status(error: BaseException | None) -> int:
+    error = getattr(error, "original", error)  # geventhttpclient wraps what went wrong at its last attempt
     if isinstance(error, ConnectionRefusedError):
         return REFUSED
     if isinstance(error, TimeoutError):

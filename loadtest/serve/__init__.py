@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from loadtest import logs
@@ -30,8 +30,14 @@ if TYPE_CHECKING:
     from loadtest.asgi import Application
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None, *, wrap: Callable[[Application], Application] = lambda app: app
+) -> int:
     """Run one server until it is told to stop.
+
+    Args:
+        argv: the arguments, by default the process's own.
+        wrap: from the application to what is served in its place, as the self-test needs it.
 
     Returns:
         the exit code: 0 after a drain, 1 when the server failed, 2 for bad input (both said in one line on
@@ -40,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     logs.configure(options.log_format, options.log_level)
     try:
-        _run(options)
+        _run(options, wrap)
     except HookbenchError as error:
         print(f"hookbench serve: {error}", file=sys.stderr)  # noqa: T201 - the command's own answer
         return error.exit_code
@@ -49,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace, wrap: Callable[[Application], Application]) -> None:
     from loadtest import hosting  # noqa: PLC0415 - so that --help does not wait for uvicorn
 
     hosting.loop_factory(options.loop)  # a missing uvloop should be said before anything is opened
@@ -61,7 +67,7 @@ def _run(options: argparse.Namespace) -> None:
         admin = None
         if options.admin_port is not None:
             admin = ports.enter_context(hosting.listen("127.0.0.1", options.admin_port))
-        app: Application = options.build(options)
+        app: Application = wrap(options.build(options))
         hosting.serve(
             app, listener, options.loop, options.drain_s,
             limits=limits, certificate=certificate, admin=admin, drain_delay_s=options.drain_delay_s,

@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sim
+from loadtest.runner.figures_of_merit import KNOWN_METRICS
 from loadtest.verdict import (
+    LEDGER_COUNTS,
+    RULES,
     Ledger,
     ThresholdResult,
     exit_code,
@@ -18,6 +22,7 @@ from loadtest.verdict import (
     void_reasons,
 )
 from sim.errors import InputError
+from sim.scenario import load_scenario
 
 SOUND = Ledger(
     scheduled=10,
@@ -30,6 +35,7 @@ SOUND = Ledger(
     duplicates=2,
     unacknowledged_visible=1,
 )
+ARMS = ("webhook", "polling")
 METRICS = ("latency_p99_s", "latency_p50_s", "lost_ratio", "achieved_rate_per_s")
 
 
@@ -101,35 +107,44 @@ def test_unsent_requests_and_total_failure_are_void_with_the_reason():
     ],
 )
 def test_thresholds_compare_as_written(text, value, met):
-    assert parse_threshold(text, METRICS).met_by(value) is met
+    assert parse_threshold(text, METRICS, ()).met_by(value) is met
 
 
 @pytest.mark.parametrize(
     ("text", "word"),
     [
         ("latency_p99<0.2", "did you mean 'latency_p99_s'"),
-        ("latency_p99_s", "expected METRIC<NUMBER"),
-        ("latency_p99_s=0.2", "expected METRIC<NUMBER"),
+        ("latency_p99_s", "expected [ARM.]METRIC<NUMBER"),
+        ("latency_p99_s=0.2", "expected [ARM.]METRIC<NUMBER"),
         ("latency_p99_s<fast", "'fast' is not a number"),
         ("latency_p99_s<nan", "'nan' is not a number"),
         ("zzz<1", "known: latency_p99_s"),
-        ("", "expected METRIC<NUMBER"),
+        ("", "expected [ARM.]METRIC<NUMBER"),
+        ("pigeon.lost<1", "no arm 'pigeon' in this run; it has webhook, polling"),
+        ("webhook-pigeon.lost<1", "no arm 'pigeon'"),
+        ("webhook-webhook.lost<1", "from itself is 0"),
+        ("webhook.polling.lost<1", "expected [ARM.]METRIC<NUMBER"),
+        ("webhook-.lost<1", "expected [ARM.]METRIC<NUMBER"),
+        (".lost<1", "expected [ARM.]METRIC<NUMBER"),
     ],
 )
 def test_a_threshold_that_cannot_be_read_says_why(text, word):
     with pytest.raises(InputError, match="--threshold") as caught:
-        parse_threshold(text, METRICS)
+        parse_threshold(text, METRICS, ARMS)
     assert word in str(caught.value)
 
 
 @given(st.text(max_size=40))
 def test_no_text_breaks_the_threshold_parser(text):
     with contextlib.suppress(InputError):
-        parse_threshold(text, METRICS)
+        parse_threshold(text, METRICS, ARMS)
 
 
 def test_thresholds_are_held_against_every_arm_that_measures_them():
-    thresholds = [parse_threshold("latency_p99_s<1", METRICS), parse_threshold("lost_ratio<1", METRICS)]
+    thresholds = [
+        parse_threshold("latency_p99_s<1", METRICS, ARMS),
+        parse_threshold("lost_ratio<1", METRICS, ARMS),
+    ]
     results = judge(thresholds, {"webhook": {"latency_p99_s": 0.5}, "polling": {"latency_p99_s": 2.0}})
     assert results == [
         ThresholdResult("webhook", "latency_p99_s<1", 0.5, met=True),
@@ -138,9 +153,64 @@ def test_thresholds_are_held_against_every_arm_that_measures_them():
     ]
 
 
+def test_a_threshold_may_name_an_arm_a_difference_or_a_count_of_the_ledger():
+    measured = {"webhook": {"latency_p50_s": 0.5, "lost": 0.0}, "polling": {"latency_p50_s": 2.0}}
+    texts = (
+        "polling.latency_p50_s<1",
+        "webhook-polling.latency_p50_s <= -1.5",
+        "polling - webhook . latency_p50_s<1",
+        "lost<=0",
+        "polling.lost<=0",
+        "webhook-polling.lost<1",
+    )
+    results = judge([parse_threshold(text, METRICS, ARMS) for text in texts], measured)
+    assert [(each.arm, each.value, each.met) for each in results] == [
+        ("polling", 2.0, False),
+        ("webhook-polling", -1.5, True),
+        ("polling-webhook", 1.5, False),
+        ("webhook", 0.0, True),
+        ("polling", None, False),
+        ("webhook-polling", None, False),
+    ]
+
+
+@pytest.mark.parametrize("metric", [*KNOWN_METRICS, *LEDGER_COUNTS])
+def test_every_metric_and_every_count_can_be_bounded(metric):
+    threshold = parse_threshold(f"webhook.{metric}<=1", KNOWN_METRICS, ARMS)
+    assert judge([threshold], {"webhook": {metric: 1.0}})[0].met
+    assert not judge([threshold], {"webhook": {metric: 1.5}})[0].met
+
+
+def test_every_metric_of_the_model_has_a_name_that_a_threshold_knows():
+    """Race and load report what `sim.metrics` defines: none may be out of a threshold's reach."""
+    from sim.catalogue import MECHANISMS
+
+    scenario = load_scenario("shop-orders-rush").with_values(
+        **{"subscribers.count": 2, "cost.per_million_requests": 0.2}
+    )
+    outcome = sim.simulate(scenario, mechanisms=list(MECHANISMS), records=False)
+    named = {metric for metrics in outcome.metrics.values() for metric in metrics}
+    assert named - set(KNOWN_METRICS) == set()
+
+
+def test_every_reason_names_a_rule():
+    facts = {
+        "loops": {"receiver": "asyncio"},
+        "generator_cpu": 0.95,
+        "lag_p99_s": 1.0,
+        "interrupted": True,
+        "overflow": "too long",
+        "others": ["silent"],
+    }
+    ledger = Ledger(scheduled=9, sent=5, unsent=1, acknowledged=0, failed=5)
+    assert [reason.rule for reason in void_reasons(ledger, **facts)] == list(
+        dict.fromkeys(rule for rule in RULES)
+    )
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_threshold_on_an_undefined_metric_is_missed_and_has_no_value(value):
-    threshold = parse_threshold("latency_p99_s<1", METRICS)
+    threshold = parse_threshold("latency_p99_s<1", METRICS, ARMS)
     assert judge([threshold], {"webhook": {"latency_p99_s": value}}) == [
         ThresholdResult("webhook", "latency_p99_s<1", None, met=False)
     ]

@@ -52,6 +52,8 @@ def senders(context: Session, arm: str, scenario: Scenario, settings: Settings) 
                 *("--queue-limit", str(scenario.receiver.queue_limit), "--public-url", PUBLIC_URL),
                 *body_limit(scenario, int(plan.sizes.max(initial=0))),
                 *write_service_times(scenario, settings.seed, events, context.folder / "service.f64"),
+                *settings.receiver[1:],
+                module=settings.receiver[0],
             )
             context.monitor.watch("receiver", receiver.pid)
         host = receiver.url

@@ -45,11 +45,13 @@ def show(result: SelfTest) -> None:
     table = plain_table()
     table.add_column("", no_wrap=True)
     for name, width in (("check", 12), ("done", 14), ("must be seen", 22), ("seen", 22)):
-        table.add_column(name, min_width=width)
+        table.add_column(name, min_width=width, overflow="fold")
     for check in result.checks:
         verdict = "passed" if check.passed else "FAILED"
         table.add_row(verdict, check.name, check.done, check.expected, check.seen, end_section=True)
     output = console()
+    if not output.is_terminal:
+        output.width = max(output.width, 110)
     output.print("self-test of the harness", style="bold", highlight=False)
     output.print(table)
     count = sum(check.passed for check in result.checks)

@@ -76,11 +76,12 @@ def _panel(axes: Axes, result: CapacityResult, position: int, objective: Thresho
         color="#555555",
     )  # fmt: skip
     sound = [each for each in result.probes if each.outcome is not Outcome.GENERATOR]
-    medians = [
-        (rate, scale * float(np.median(values)))
-        for rate in sorted({each.probe.rate_per_s for each in sound})
-        if (values := [v for each in sound if each.probe.rate_per_s == rate and (v := each.values[position])])
-    ]
+    medians = []
+    for rate in sorted({each.probe.rate_per_s for each in sound}):
+        values = [each.values[position] for each in sound if each.probe.rate_per_s == rate]
+        defined = [value for value in values if value is not None]
+        if defined:
+            medians.append((rate, scale * float(np.median(defined))))
     if medians:
         axes.plot(*zip(*medians, strict=True), color="#999999", linewidth=0.8, zorder=0)
     knee = result.answer.rate_per_s

@@ -27,7 +27,15 @@ from tests.loadtest.doors import provider_arguments, receiver_arguments, signed
 from tests.loadtest.servers import event
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-WHOLE = ("index", "created_us", "since_us", "until_us", "max_in_flight", "max_redirects")
+WHOLE = (
+    "index",
+    "created_us",
+    "since_us",
+    "until_us",
+    "max_in_flight",
+    "max_redirects",
+    "notification_bytes",
+)
 
 FEW = settings(max_examples=15, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 MANY = settings(max_examples=500, suppress_health_check=list(HealthCheck))
@@ -37,6 +45,7 @@ MAY_REFUSE = {
     "twilio": ["400"],  # either a token in a header or an id in the form: JSON Schema sees one of the two
     "cloudeventsGreeting": ["403"],  # an origin that we do not know
     "mandrill": ["400"],  # what is written inside a string of the form
+    "one": ["404"],  # an id that nobody published
     "subscribe": ["400", "409"],  # a preset that is none, a secret of another format; too many
     "change": ["400"],
     "rotate": ["400"],  # more secrets than may be in use, a format that has no room for two

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,7 +182,7 @@ def test_a_thin_webhook_is_a_notice_and_a_fetch(raced: LoadResult, simulated: Ou
     assert (run.records["attempts"] == 2).all()
 
 
-def test_what_an_arm_cannot_enact_is_refused_before_anything_starts(tmp_path: Any) -> None:
+def test_what_an_arm_cannot_enact_is_refused_before_anything_starts(tmp_path: Path) -> None:
     def refused(arm: str, **values: object) -> str:
         scenario: Scenario = SCENARIO.with_values(**values)
         with pytest.raises(InputError) as caught:
@@ -194,3 +195,38 @@ def test_what_an_arm_cannot_enact_is_refused_before_anything_starts(tmp_path: An
     assert "streaming.replay must be true" in refused("streaming", **{"streaming.replay": False})
     assert "no arm is called 'pigeon'" in refused("pigeon")
     assert list(tmp_path.iterdir()) == []
+
+
+def alone(arm: str, out: Path, **values: object) -> ArmRun:
+    result = race(SCENARIO.with_values(**values), [arm], seed=25, out=out, figures=False, lag_limit_s=10.0)
+    assert [reason for reason in result.void if "was ready only" not in reason] == []
+    (run,) = result.runs
+    return run
+
+
+BUSY = {"receiver.workers": 1, "receiver.queue_limit": 0, "receiver.service.mean_s": 0.3}
+"""With events 0.2 s apart many a webhook is refused with 503, and never sent again."""
+
+
+@pytest.mark.slow
+def test_reconciliation_brings_what_the_receiver_refused(tmp_path: Path) -> None:
+    run = alone("webhook_reconciled", tmp_path, **BUSY)
+    assert run.notes["statuses"]["provider"]["failed"] > 0
+    assert run.ledger.visible == run.ledger.scheduled
+    assert (run.ledger.given_up, run.ledger.pending, run.ledger.lost) == (0, 0, 0)
+    assert {"webhook", "poll"} == set(run.records["via"])
+    by_poll = run.records[run.records["via"] == "poll"]
+    assert (by_poll["attempts"] == 2).all()  # a webhook in vain, and the poll
+
+
+@pytest.mark.slow
+def test_a_thin_webhook_whose_fetch_fails_for_good_is_lost_and_no_reason_to_void(tmp_path: Path) -> None:
+    limited = {
+        "provider_api.rate_limit": {"requests": 4, "per_s": 3600},
+        "thin_webhook.max_attempts": 1,
+    }
+    run = alone("thin_webhook", tmp_path, **limited)
+    assert run.ledger.visible == 4
+    assert run.ledger.given_up == run.ledger.scheduled - 4
+    assert run.metrics["lost_ratio"] == run.ledger.given_up / run.ledger.scheduled
+    assert run.metrics["rejected_ratio"] > 0

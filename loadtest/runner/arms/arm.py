@@ -103,8 +103,8 @@ class Arm:
         return unlike_the_model(scenario)
 
     def drain_s(self, scenario: Scenario) -> float:
-        """How long after the last event its delivery may begin if nothing fails, seconds."""
-        return 0.0
+        """How long after the run what is under way may still come, in the model's world too, seconds."""
+        return MARGIN_S
 
     def provider_flags(self, course: Course) -> list[str]:
         """What the provider needs to be told beside its ledger and its events API."""

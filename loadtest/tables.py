@@ -43,11 +43,11 @@ FEW = 3
 OVERVIEW = {
     "provider_cpu_s_per_1k": "CPU/1k\nprov.",
     "receiver_cpu_s_per_1k": "\nrecv.",
+    "broker_cpu_s_per_1k": "\nbroker",
 }
-OVER_A_BROKER = {"broker_cpu_s_per_1k": "\nbroker"}
 MANY = (
-    "requests and bytes are per event; CPU is the time that a thousand events took the provider and the "
-    "receiving side; every metric is in summary.csv in the run folder"
+    "requests and bytes are per event; CPU is the time that a thousand events took the provider, the "
+    "receiving side and a broker; every metric is in summary.csv in the run folder"
 )
 ALWAYS = frozenset({"scheduled", "acknowledged", "visible", "lost"})
 
@@ -69,9 +69,7 @@ def show(result: LoadResult, console: Console | None = None) -> None:
         console.print(MEANING[result.command], style="italic")
         console.print(_ledger(result))
     else:
-        told = {name for metrics in by_arm.values() for name in metrics}
-        more = OVERVIEW | {name: title for name, title in OVER_A_BROKER.items() if name in told}
-        console.print(overview_table(by_arm, what="arm", more=more))
+        console.print(overview_table(by_arm, what="arm", more=OVERVIEW))
         console.print(f"{MEANING[result.command]}; {MANY}", style="italic")
         console.print(_short_ledger(result))
     unlike = dict.fromkeys(note for run in result.runs for note in run.notes.get("unlike_the_model", ()))

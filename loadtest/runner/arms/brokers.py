@@ -72,7 +72,7 @@ class BrokerArm(Arm):
         told = super().unlike_the_model(scenario)
         told.append(f"{self.mechanism}.persist is what the real broker takes")
         told.append(
-            "a broker's messages are acknowledged once the inbox has stored them, whatever receiver.acknowledge"
+            "a broker's messages are acknowledged once they are stored, whatever receiver.acknowledge"
         )
         told.append("a broker's bytes are those of the TCP connections to it, confirmations included")
         told.append("broker_cpu is the whole server process less its idle rate, where it can be seen")

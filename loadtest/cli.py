@@ -153,7 +153,7 @@ def race_command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def serve_command(context: typer.Context) -> None:
-    """Run a reference server in the foreground: receiver, provider or poller; see `serve ROLE --help`."""
+    """Run a reference server in the foreground, such as a receiver; see `serve --help` for the roles."""
     from loadtest.serve import main
 
     raise typer.Exit(main(context.args))

@@ -55,6 +55,7 @@ COUNTERS = {
     "failed": "Deliveries given up",
     "fetches": "Requests for one event",
     "forbidden": "Attempts not made, because their address is not allowed",
+    "given_up": "Events that could not be fetched",
     "groups": "Commits of the inbox",
     "handler_errors": "Requests that ended in an exception of the server",
     "hung_up": "Webhooks whose client left before the answer",
@@ -98,6 +99,7 @@ COUNTERS = {
 GAUGES = {
     "backing_off": "Deliveries that wait for their next attempt",
     "connected": "1 while the connection to the broker holds",
+    "connections_peak": "The most requests to the source under way at once so far",
     "consuming": "1 while the consumer runs",
     "broker_connected": "1 while the connection to the broker holds",
     "broker_in_flight": "Events on their way to the broker",

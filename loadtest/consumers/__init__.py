@@ -2,6 +2,7 @@
 
 from loadtest.background import Background, Consumer
 from loadtest.consumers.app import ConsumerApp
+from loadtest.consumers.fetcher import Fetcher
 from loadtest.consumers.pages import PageReader
 from loadtest.consumers.poller import Poller
 from loadtest.consumers.rhythm import Adaptive, AdaptiveRule, FixedRate, Holding, Origin
@@ -13,6 +14,7 @@ __all__ = [
     "Background",
     "Consumer",
     "ConsumerApp",
+    "Fetcher",
     "FixedRate",
     "Holding",
     "Origin",

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from loadtest.consumers.client import EventsClient, SourceRefused
+from loadtest.consumers.client import EventsReader, SourceRefused
 from loadtest.consumers.page import parse_page
 from loadtest.contract import now_us
 from loadtest.inbox import Inbox
@@ -32,11 +32,11 @@ class Answer(NamedTuple):
     not_before_us: int = 0
 
 
-class PageReader(EventsClient):
+class PageReader(EventsReader):
     """Asks for pages, and stores each before it moves its cursor.
 
     Args:
-        source, inbox, tls, skip_known: see `EventsClient`.
+        source, inbox, tls, skip_known: see `EventsReader`.
         page_size: the `limit` asked for.
         timeout_s: for one request, from send to the last byte.
         conditional: send If-None-Match with the last ETag.
@@ -66,7 +66,7 @@ class PageReader(EventsClient):
     async def ask(self) -> Answer:
         """One request, its events stored; a failure is counted and told."""
         answer = Answer(False)
-        with self._failing_softly(), self._in_use():
+        with self._requesting():
             await self._resume()
             answer = await self._request()
         return answer._replace(not_before_us=self._not_before_us)

@@ -30,7 +30,7 @@ class Poller:
         self._newest_us: int | None = None
 
     def status(self) -> dict[str, Any]:
-        """See `EventsClient`; and the ticks left out, of a poller that has ticks."""
+        """See `PageReader`; and the ticks left out, of a poller that has ticks."""
         skipped = {}
         if isinstance(self._rhythm, FixedRate):
             skipped = {"skipped_ticks": self._rhythm.skipped_ticks}

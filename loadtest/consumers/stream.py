@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from loadtest.consumers.client import EventsClient, SourceRefused
+from loadtest.consumers.client import EventsReader, SourceRefused
 from loadtest.consumers.rhythm import LEAST_PAUSE_S, Origin, sleep_until
 from loadtest.consumers.sse import Message, StreamParser
 from loadtest.contract import MalformedEvent, now_us, parse_envelope, parse_json
@@ -45,16 +45,14 @@ class Timing:
     phase_s: float = 0.0
 
 
-class StreamClient(EventsClient):
+class StreamClient(EventsReader):
     """Streams one source into one inbox.
 
     Args:
-        source, inbox, tls: see `EventsClient`.
+        source, inbox, tls: see `EventsReader`.
         timing: when it connects and gives up.
         origin: where its phase counts from; by default the start.
     """
-
-    keeps_connections = False
 
     def __init__(
         self,
@@ -65,7 +63,7 @@ class StreamClient(EventsClient):
         *,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(source, inbox, tls=tls)
+        super().__init__(source, inbox, tls=tls, keep_alive=False)
         self._timing = timing or Timing()
         self._origin = origin or Origin()
         self._failures = 0  # streams lost, or not come about, since one was last up: that one included
@@ -77,7 +75,7 @@ class StreamClient(EventsClient):
             await sleep_until(await self._origin.known(now_us()) + timing.phase_s * 1e6)
             while True:
                 self._failures += 1
-                with self._failing_softly(), self._in_use():
+                with self._requesting():
                     await self._resume()
                     await self._listen()
                 delay_s = retry_delay_s(timing.reconnect, self._failures, 0.0, random.random())

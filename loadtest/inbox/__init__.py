@@ -1,5 +1,6 @@
 """The durable inbox every arm ends in: stored before acknowledged, deduplicated, visible once."""
 
+from loadtest.inbox.completing import CannotComplete, Completer
 from loadtest.inbox.handler import Handling, load_handler
 from loadtest.inbox.inbox import Arrival, Inbox, InboxFull, InboxUnavailable, Retention
 from loadtest.inbox.ledger import read_ledger
@@ -9,6 +10,8 @@ from loadtest.inbox.worker import ServiceTimes, TimedWorker
 __all__ = [
     "MAX_SUBMISSION",
     "Arrival",
+    "CannotComplete",
+    "Completer",
     "Handling",
     "Inbox",
     "InboxFull",

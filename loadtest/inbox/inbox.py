@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from loadtest.contract import STANDARD, Envelope
+from loadtest.inbox.completing import Completer, CompletingWorker
 from loadtest.inbox.handler import HandlerWorker, Handling
 from loadtest.inbox.settling import Settler
 from loadtest.inbox.storage import MAX_GROUP, MAX_SUBMISSION, Owned, Row, Storage, StorageError
@@ -83,6 +84,7 @@ class Inbox:
             an event is taken only if a slot is free for it.
         lease_s: how long after its last sign of life a process still owns its events.
         retention: what is dropped of events that are visible; by default nothing.
+        completer: gets what events told of that came as notices; by default every event comes whole.
 
     Attributes:
         accepted: events newly stored. duplicates: copies of known ones. groups: commits so far.
@@ -99,6 +101,7 @@ class Inbox:
         queue_limit: int = 1000,
         lease_s: float = LEASE_S,
         retention: Retention | None = None,
+        completer: Completer | None = None,
     ) -> None:
         self._storage = storage
         self._worker_slots = workers
@@ -106,6 +109,7 @@ class Inbox:
         self._queue_limit = queue_limit
         self._lease_s = lease_s
         self._retention = retention
+        self._completer = completer
         self._submissions: deque[_Submission] = deque()
         self._writing = False
         self._gathering = False
@@ -131,6 +135,8 @@ class Inbox:
         self._writer = Writer(self._loop)
         self._settler = Settler(self._writer, self._storage, self._failed)
         self.worker = self._make_worker()
+        if self._completer is not None:
+            await self._completer.open()
         first = asyncio.Event()
         self._beat(first)
         await first.wait()
@@ -232,6 +238,8 @@ class Inbox:
             await self.worker.stop()
         left = self.worker.waiting + self.worker.in_service
         left += await self._settler.flush(max(give_up - self._loop.time(), SETTLE_S))
+        if self._completer is not None:
+            await self._completer.close()
         self._closed = True
         for timer in (self._beat_timer, self._purge_timer):
             if timer is not None:
@@ -246,7 +254,11 @@ class Inbox:
     def status(self) -> dict[str, Any]:
         """Counts for /status; times in seconds."""
         worker = self.worker
+        fetched = {}
+        if self._completer is not None:
+            fetched = {f"fetch_{name}": count for name, count in self._completer.status().items()}
         return {
+            **fetched,
             "accepted": self.accepted,
             "duplicates": self.duplicates,
             "recovered": self.recovered,
@@ -264,7 +276,18 @@ class Inbox:
             "without_service_time": worker.without_service_time,
         }
 
-    def _make_worker(self) -> Worker:
+    def _make_worker(self) -> Worker | CompletingWorker:
+        if self._completer is None:
+            return self._serving_worker()
+        return CompletingWorker(
+            self._serving_worker(),
+            self._completer,
+            lambda seqs, report: self._writer.call(lambda: self._storage.stored(seqs), report),
+            lambda payloads, report: self._writer.call(lambda: self._storage.fill(payloads), report),
+            self._settler.dead,
+        )
+
+    def _serving_worker(self) -> Worker:
         if isinstance(self._service, Handling):
             return HandlerWorker(
                 self._worker_slots,

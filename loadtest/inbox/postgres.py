@@ -115,6 +115,22 @@ class PostgresStorage:
             events = db.execute(self._sql(sql.BEGIN), {"seqs": list(seqs), "owner": self.owner}).fetchall()
         return sorted(StoredEvent(*event) for event in events)
 
+    def stored(self, seqs: Sequence[int]) -> list[StoredEvent]:
+        """See `Storage`."""
+        with self._open() as db:
+            events = db.execute(self._sql(sql.STORED), {"seqs": list(seqs), "owner": self.owner}).fetchall()
+        return [StoredEvent(*event) for event in events]
+
+    def fill(self, payloads: Sequence[tuple[int, bytes]]) -> None:
+        """See `Storage`."""
+        filled = {
+            "seqs": [seq for seq, _ in payloads],
+            "payloads": [payload for _, payload in payloads],
+            "owner": self.owner,
+        }
+        with self._open() as db:
+            db.execute(self._sql(sql.FILL), filled)
+
     def settle(self, visible: Sequence[tuple[int, int]], dead: Sequence[tuple[int, str]]) -> int:
         """See `Storage`."""
         counted = 0

@@ -106,6 +106,18 @@ UPDATE {{s}}.inbox SET attempts = attempts + 1 FROM due WHERE inbox.seq = due.se
 RETURNING inbox.seq, source, event_id, event_index, event_type, via, payload, created_us, received_us,
           attempts
 """
+STORED = """
+SELECT seq, source, event_id, event_index, event_type, via, payload, created_us, received_us, attempts
+FROM {s}.inbox WHERE seq = ANY(%(seqs)s) AND finished_s IS NULL AND owner = %(owner)s ORDER BY seq
+"""
+FILL = """
+WITH got AS MATERIALIZED (
+  SELECT inbox.seq, said.payload
+  FROM unnest(%(seqs)s::bigint[], %(payloads)b::bytea[]) AS said (seq, payload) JOIN {s}.inbox USING (seq)
+  WHERE finished_s IS NULL AND owner = %(owner)s
+  ORDER BY event_id, source FOR UPDATE OF inbox)
+UPDATE {s}.inbox SET payload = got.payload FROM got WHERE inbox.seq = got.seq
+"""
 SETTLE = f"""
 WITH done AS MATERIALIZED (
   SELECT inbox.seq, said.value

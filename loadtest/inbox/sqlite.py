@@ -39,6 +39,7 @@ _INSERT = (
     "INSERT INTO inbox "
     "(source, event_id, event_index, event_type, via, payload, created_us, received_us, owner) VALUES "
 )
+_EVENT = "seq, source, event_id, event_index, event_type, via, payload, created_us, received_us, attempts"
 _LIVE = "alive_until_us > :now AND alive_until_us <= :now + lease_us"
 # The owners of unserved events are found by as many steps in the index as there are owners.
 _CLAIM = f"""
@@ -161,11 +162,28 @@ class SqliteStorage:
                 "UPDATE inbox SET attempts = attempts + 1 WHERE seq IN (SELECT value FROM json_each(:seqs)) "
                 "AND finished_s IS NULL AND owner = :owner "
                 f"AND EXISTS (SELECT 1 FROM owners WHERE owner = :owner AND {_LIVE}) "
-                "RETURNING seq, source, event_id, event_index, event_type, via, payload, created_us, "
-                "received_us, attempts",
+                f"RETURNING {_EVENT}",
                 {"seqs": json.dumps(list(seqs)), "owner": self.owner, "now": now_us()},
             ).fetchall()
         return sorted(StoredEvent(*event) for event in events)
+
+    def stored(self, seqs: Sequence[int]) -> list[StoredEvent]:
+        """See `Storage`."""
+        with self._open() as db:
+            events = db.execute(
+                f"SELECT {_EVENT} FROM inbox WHERE seq IN (SELECT value FROM json_each(?)) "
+                "AND finished_s IS NULL AND owner = ? ORDER BY seq",
+                (json.dumps(list(seqs)), self.owner),
+            ).fetchall()
+        return [StoredEvent(*event) for event in events]
+
+    def fill(self, payloads: Sequence[tuple[int, bytes]]) -> None:
+        """See `Storage`."""
+        with self._open() as db, transaction(db):
+            db.executemany(
+                "UPDATE inbox SET payload = ? WHERE seq = ? AND finished_s IS NULL AND owner = ?",
+                [(payload, seq, self.owner) for seq, payload in payloads],
+            )
 
     def settle(self, visible: Sequence[tuple[int, int]], dead: Sequence[tuple[int, str]]) -> int:
         """See `Storage`."""

@@ -142,6 +142,12 @@ class Storage(Protocol):
             those events; the others must not be served. None are, once the lease has lapsed.
         """
 
+    def stored(self, seqs: Sequence[int]) -> list[StoredEvent]:
+        """Those of these events that are still this process's to serve; no attempt is counted."""
+
+    def fill(self, payloads: Sequence[tuple[int, bytes]]) -> None:
+        """Replace the payloads of events, by seq, that are still this process's to serve."""
+
     def settle(self, visible: Sequence[tuple[int, int]], dead: Sequence[tuple[int, str]]) -> int:
         """Record (seq, visible_us) of served events and (seq, reason) of those given up: dead letters.
 

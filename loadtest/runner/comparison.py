@@ -115,7 +115,8 @@ def differences(runs: Sequence[ArmRun], arms: Sequence[str]) -> pd.DataFrame | N
                 columns |= {"event": frame["event"].to_numpy()}
                 columns[f"{run.arm}_latency_s"] = (frame["visible"] - frame["created"]).to_numpy()
         table = pd.DataFrame(columns)
-        table["difference_s"] = table[f"{arms[0]}_latency_s"] - table[f"{arms[1]}_latency_s"]
+        if len(arms) == 2:
+            table["difference_s"] = table[f"{arms[0]}_latency_s"] - table[f"{arms[1]}_latency_s"]
         table.insert(0, "run", number)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

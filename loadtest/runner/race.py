@@ -108,7 +108,7 @@ def race(
         raise InputError(f"--runs must be at least 1, got {runs}")
     for arm in arms:
         if reason := RACE_ARMS[arm].refusal(scenario):
-            raise InputError(reason)
+            raise InputError(f"arm {arm}: {reason}")
     effective = _as_raced(scheduled_scenario(scenario, rate_per_s, duration_s), arms)
     progress = progress or Progress()
     from sim.randomness import replication_seed  # noqa: PLC0415 - compiled code

@@ -25,7 +25,7 @@ class ArmRun:
     """One arm, run once.
 
     Attributes:
-        arm: webhook or polling.
+        arm: its name, of `loadtest.runner.arms` or, in a load, of `loadtest.runner.load`.
         run: which repetition, from 0.
         metrics: by the design's metric names; only what was measured.
         ledger: where every scheduled request ended up.
@@ -74,7 +74,7 @@ class LoadResult:
         runs: every arm run, in the order in which they were run.
         thresholds: every threshold held against every arm that measures it.
         paired: differences between arms over runs (a race of two arms).
-        differences: per event and run, each arm's latency in s and their difference; None for a load.
+        differences: per event and run, each arm's latency in s, and of two their difference; None for a load.
         path: the run folder.
     """
 

@@ -190,13 +190,15 @@ def sole_subscription(scenario: Scenario, events: int) -> list[str]:
     ]
 
 
-def subscribe(provider: Child, url: str, scenario: Scenario, origin_us: int) -> None:
+def subscribe(provider: Child, url: str, scenario: Scenario, origin_us: int, **more: object) -> None:
     """Subscribe a receiver under the scenario's policy, whose dead letters are looked at by the run's clock.
+
+    `more` goes into the policy.
 
     Raises:
         ProcessFailed: the provider does not take it.
     """
-    policy = scenario.webhook.model_dump(mode="json")
+    policy = scenario.webhook.model_dump(mode="json") | more
     if policy["redelivery"] is not None:
         policy["redelivery"]["origin_us"] = origin_us
     try:
@@ -222,7 +224,7 @@ def drain(done: Callable[[], bool], limit_s: float) -> list[str]:
     return []
 
 
-PEAKS = frozenset({"queue_max", "requests_per_connection"})
+PEAKS = frozenset({"queue_max", "connections_peak", "requests_per_connection"})
 """Counts of /status that are peaks or ratios, so that the last one stands."""
 
 

@@ -13,11 +13,11 @@ from sim.errors import InputError
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
-    from loadtest.inbox import Inbox
+    from loadtest.inbox import Completer, Inbox
 
 
-def open_inbox(options: argparse.Namespace) -> Inbox:
-    """The inbox that the options describe.
+def open_inbox(options: argparse.Namespace, completer: Completer | None = None) -> Inbox:
+    """The inbox that the options describe; `completer` gets what events told of that came as notices.
 
     Raises:
         InputError: it cannot be opened, or its service times cannot be read.
@@ -48,6 +48,7 @@ def open_inbox(options: argparse.Namespace) -> Inbox:
         queue_limit=options.queue_limit,
         lease_s=options.lease_s,
         retention=retention,
+        completer=completer,
     )
 
 

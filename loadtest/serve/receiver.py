@@ -11,6 +11,7 @@ from loadtest.serve.options import inbox_options, integer, open_inbox, server_op
 from loadtest.serve.reconcile import reconcile_options, reconciler
 from loadtest.serve.secrets import secrets_of_sources
 from loadtest.serve.source import tls_option
+from loadtest.serve.thin import fetch_options, fetcher
 
 if TYPE_CHECKING:
     from loadtest.asgi import Application
@@ -39,6 +40,7 @@ def add(roles: argparse._SubParsersAction[Any]) -> None:
         "--websub-topic", action="append", default=[], metavar="URL", help="what we subscribe to"
     )
     reconcile_options(role)
+    fetch_options(role)
     tls_option(role)
 
 
@@ -53,7 +55,7 @@ def _build(options: argparse.Namespace) -> Application:
     )
     sources = open_sources(secrets_of_sources(options.secret_file, tuple(SOURCES)), settings)
     log.info("open: %s", ", ".join(source.path for source in sources))
-    inbox = open_inbox(options)
+    inbox = open_inbox(options, fetcher(options))
     beside = {}
     if (poller := reconciler(options, inbox)) is not None:
         beside["reconcile"] = poller

@@ -8,7 +8,7 @@ from loadtest.runner.arms.arm import Arm, Course
 from loadtest.runner.arms.brokers import BROKER_ARMS
 from loadtest.runner.arms.lasting import LongPollingArm, StreamingArm
 from loadtest.runner.arms.pull import AdaptiveArm, FixedRateArm
-from loadtest.runner.arms.push import PushArm, ReconciledArm
+from loadtest.runner.arms.push import PushArm, ReconciledArm, ThinArm
 from sim.catalogue import EVERY
 
 __all__ = ["DEFAULT_ARMS", "RACE_ARMS", "Arm", "Course", "named"]
@@ -20,6 +20,7 @@ RACE_ARMS: dict[str, Arm] = {
     for arm in (
         PushArm("webhook"),
         ReconciledArm("webhook_reconciled"),
+        ThinArm("thin_webhook"),
         FixedRateArm("polling"),
         FixedRateArm("conditional_polling", conditional=True),
         AdaptiveArm("adaptive_polling"),

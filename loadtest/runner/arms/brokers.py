@@ -64,7 +64,7 @@ class BrokerArm(Arm):
         try:
             _run(broker.describe())
         except BrokerUnavailable as error:
-            return f"arm {self.name}: {error}; {broker.address.how_to_start}"
+            return f"{error}; {broker.address.how_to_start}"
         return None
 
     def unlike_the_model(self, scenario: Scenario) -> list[str]:

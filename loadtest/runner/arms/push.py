@@ -137,6 +137,65 @@ class ReconciledArm(PushArm):
         return first, attempts
 
 
+@dataclass(frozen=True)
+class ThinArm(PushArm):
+    """The provider POSTs a notice of each event, and the receiver fetches it by its id."""
+
+    def unlike_the_model(self, scenario: Scenario) -> list[str]:
+        """See `Arm`; a notice is acknowledged on receipt in the model too."""
+        told = [*Arm.unlike_the_model(self, scenario), "a fetch that is repeated counts as one attempt"]
+        if scenario.provider_api.retention is not None:
+            told.append("what the provider has forgotten cannot be fetched by its id either")
+        return told
+
+    def open(self, course: Course) -> dict[str, Child]:
+        """See `Arm`: the receiver has to know the provider."""
+        return {}
+
+    def approach(self, course: Course, servers: Mapping[str, Child]) -> dict[str, Child]:
+        """See `Arm`."""
+        spec = course.scenario.thin_webhook
+        fetching = receiver(
+            course,
+            *("--fetch-from", servers["provider"].url, "--fetch-timeout-s", repr(spec.timeout_s)),
+            *("--fetch-retry-s", repr(spec.retry_s), "--fetch-attempts", str(spec.max_attempts)),
+        )
+        return {"receiver": fetching}
+
+    def begin(self, course: Course, servers: Mapping[str, Child], origin_us: int) -> dict[str, Child]:
+        """See `Arm`."""
+        scenario, size = course.scenario, course.scenario.thin_webhook.notification_bytes
+        url = webhook_url(servers["receiver"])
+        subscribe(servers["provider"], url, scenario, origin_us, notification_bytes=size)
+        return {}
+
+    def given_up(self, servers: Statuses) -> int:
+        """See `Arm`: what could not be fetched is a dead letter."""
+        return super().given_up(servers) + int(servers["receiver"]["dead"])
+
+    def outcomes(self, provider_rows: ProviderRows, rows: Rows, statuses: Statuses) -> list[dict[str, str]]:
+        """See `Arm`: the notice of a dead letter was acknowledged all the same."""
+        dead = statuses.get("receiver", {}).get("dead", 0)
+        unseen = [row.event_index for row in rows if row.visible_us is None]
+        lost = set(unseen[:dead])
+        return [
+            {**entry, "outcome": "failed"} if int(entry["index"]) in lost else dict(entry)
+            for entry in provider_rows
+        ]
+
+    def counters(self, servers: Statuses) -> Counters:
+        """See `Arm`: notices and fetches together."""
+        return with_requests_of(super().counters(servers), "fetch", servers["receiver"])
+
+    def tries(
+        self, size: int, rows: Rows, provider_rows: ProviderRows, statuses: Statuses
+    ) -> tuple[IntArray, IntArray]:
+        """See `Arm`: notices, and a fetch of every event of which one came in."""
+        first, attempts = super().tries(size, rows, provider_rows, statuses)
+        attempts[[row.event_index for row in rows if 0 <= row.event_index < size]] += 1
+        return first, attempts
+
+
 def receiver(course: Course, *flags: str) -> Child:
     """A receiver with the scenario's limits."""
     limits = ("--queue-limit", str(course.scenario.receiver.queue_limit), *body_limit(course.scenario))
@@ -150,9 +209,11 @@ def webhook_url(taking: Child) -> str:
 
 def with_requests_of(counters: Counters, prefix: str, receiver: Mapping[str, Any]) -> Counters:
     """Webhooks' counters, and those of the requests that a receiver sent itself, counted under a prefix."""
-    for name in ("requests", "timeouts", "errors", "rejected", "request_bytes", "response_bytes"):
+    for name in (
+        *("requests", "timeouts", "errors", "rejected"),
+        *("request_bytes", "response_bytes", "connections_opened"),
+    ):
         setattr(counters, name, getattr(counters, name) + receiver[f"{prefix}_{name}"])
-    counters.connections_opened += receiver[f"{prefix}_connections_opened"]
-    copied_from = {name: receiver.get(f"{prefix}_{name}") for name in ("empty_responses", "not_modified")}
-    copied(counters, copied_from, copied_from)
+    for name in ("empty_responses", "not_modified"):
+        setattr(counters, name, receiver.get(f"{prefix}_{name}", 0))
     return counters

@@ -98,8 +98,8 @@ COUNTERS = {
 }
 GAUGES = {
     "backing_off": "Deliveries that wait for their next attempt",
-    "connections_peak": "The most requests to the source under way at once so far",
     "connected": "1 while the connection to the broker holds",
+    "connections_peak": "The most requests to the source under way at once so far",
     "consuming": "1 while the consumer runs",
     "broker_connected": "1 while the connection to the broker holds",
     "broker_in_flight": "Events on their way to the broker",

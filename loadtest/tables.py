@@ -46,10 +46,11 @@ FEW = 3
 OVERVIEW = {
     "provider_cpu_s_per_1k": "CPU/1k\nprov.",
     "receiver_cpu_s_per_1k": "\nrecv.",
+    "broker_cpu_s_per_1k": "\nbroker",
 }
 MANY = (
-    "requests and bytes are per event; CPU is the time that a thousand events took the provider and the "
-    "receiving side; every metric is in summary.csv in the run folder"
+    "requests and bytes are per event; CPU is the time that a thousand events took the provider, the "
+    "receiving side and a broker; every metric is in summary.csv in the run folder"
 )
 ALWAYS = frozenset({"scheduled", "acknowledged", "visible", "lost"})
 

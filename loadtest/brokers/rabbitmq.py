@@ -109,7 +109,7 @@ class _Outlet:
     async def send(self, batch: Sequence[tuple[str, bytes]]) -> None:
         self.counts["requests"] += len(batch)
         async with failures("publishing", self._broker.address):
-            confirmed = await asyncio.gather(*(self._publish(name, body) for name, body in batch))
+            confirmed = [await self._publish(name, body) for name, body in batch]
         if not all(isinstance(frame, Basic.Ack) for frame in confirmed):
             raise BrokerUnavailable(f"{self._broker.address.title} did not confirm a message")
 

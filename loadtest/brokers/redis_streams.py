@@ -2,6 +2,7 @@
 
 A consumer first reads what it was given and did not acknowledge, then what is new. It takes over what another
 consumer of the group has held for longer than a commit and a rebalance take (XAUTOCLAIM): that one is dead.
+A stream is a log: what is acknowledged stays in it until somebody trims or deletes it.
 
 Sources: Redis documentation, "Redis Streams", and the commands XADD, XREADGROUP, XACK and XAUTOCLAIM.
 """

@@ -88,8 +88,9 @@ def test_provider_to_consumer_end_to_end(kind: str, tmp_path: Path) -> None:
     assert (sent["broker_failed"], sent["broker_retries"], sent["broker_errors"]) == (0, 0, 0)
     assert 0 < sent["broker_requests"] <= 100
     payloads = sum(len(event("e2e", index)[1]) for index in range(100))
-    for traffic in (sent["broker_request_bytes"], status["response_bytes"]):
-        assert payloads < traffic < 3 * payloads
+    if sys.platform == "linux":
+        for traffic in (sent["broker_request_bytes"], status["response_bytes"]):
+            assert payloads < traffic < 3 * payloads
     with (tmp_path / "ledger.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert sorted(int(row["index"]) for row in rows) == list(range(100))

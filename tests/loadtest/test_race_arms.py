@@ -19,8 +19,8 @@ from sim.errors import InputError
 from sim.records import Counters
 from sim.scenario import Scenario, scenario_from
 
-ARMS = tuple(arm for arm in RACE_ARMS if arm not in DEFAULT_ARMS)
-"""`test_load` races the default ones."""
+ARMS = tuple(arm for arm in named([EVERY]) if arm not in DEFAULT_ARMS)
+"""`test_load` races the default ones, `test_race_brokers` those over a broker."""
 
 SCENARIO = scenario_from(
     {

@@ -64,15 +64,17 @@ class BrokerArm(Arm):
         try:
             _run(broker.describe())
         except BrokerUnavailable as error:
-            return f"arm {self.name}: {error}; {broker.address.how_to_start}"
+            return f"{error}; {broker.address.how_to_start}"
         return None
 
     def unlike_the_model(self, scenario: Scenario) -> list[str]:
         """See `Arm`."""
         told = super().unlike_the_model(scenario)
         told.append(f"{self.mechanism}.persist is what the real broker takes")
-        told.append("messages are acknowledged once the inbox has stored them, whatever receiver.acknowledge")
-        told.append("bytes are those of the TCP connections to the broker, confirmations included")
+        told.append(
+            "a broker's messages are acknowledged once they are stored, whatever receiver.acknowledge"
+        )
+        told.append("a broker's bytes are those of the TCP connections to it, confirmations included")
         told.append("broker_cpu is the whole server process less its idle rate, where it can be seen")
         return told + (
             _unlike_push(scenario) if self.kind == "rabbitmq" else _unlike_pull(scenario, self.kind)

@@ -127,7 +127,10 @@ def test_the_table_names_units_arms_and_void(tmp_path):
 
 def test_figures_state_the_finding_and_a_void_run_is_stamped(tmp_path):
     drawn = figures.draw(race_result(tmp_path, void=["asleep"]))
-    assert set(drawn) == {"latency_cdf", "server_load_webhook", "server_load_polling"}
+    assert set(drawn) == {
+        *("latency_cdf", "server_load_webhook", "server_load_polling"),
+        *("timeline_webhook", "timeline_polling"),
+    }
     cdf = drawn["latency_cdf"]
     assert (
         " ".join(cdf.axes[0].get_title(loc="left").split())

@@ -300,6 +300,7 @@ def test_a_receiver_that_refuses_everything_makes_a_void_run_with_the_reason(tmp
         receiver = crew.server("receiver", "--inbox", f"sqlite:///{tmp_path / 'inbox.db'}")
         done = hookbench(
             *("load", "shop-orders", "--rate", "20", "--duration", "1", "--host", receiver.url),
+            *("--source", "standard"),
             *("--out", str(tmp_path), "--json", "--no-figures"),
             environment=own_secret("shopify"),
         )
@@ -350,7 +351,18 @@ def served(handler: type[Failing]) -> Iterator[str]:
 def test_failed_requests_miss_a_threshold_on_latency(handler, code, tmp_path):
     with served(handler) as url:
         done = hookbench(
-            *("load", "shop-orders", "--rate", "20", "--duration", "1", "--host", url),
+            *(
+                "load",
+                "shop-orders",
+                "--rate",
+                "20",
+                "--duration",
+                "1",
+                "--host",
+                url,
+                "--source",
+                "standard",
+            ),
             *("--threshold", "latency_p99_s<5", "--out", str(tmp_path), "--json", "--no-figures"),
             environment=own_secret("shopify"),
         )

@@ -165,6 +165,8 @@ class OpenLoop:
     def _stop(self, **_: object) -> None:
         if self._dispatcher is None:
             return
+        if not hasattr(self, "samples"):
+            return  # stopped before it began
         self._report(finished=self._finished.is_set())
         if self._dispatcher is not gevent.getcurrent():
             self._dispatcher.kill(block=False)

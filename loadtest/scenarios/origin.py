@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locust.runners
 from gevent.event import AsyncResult
 from locust.env import Environment
 from locust.rpc import Message
@@ -13,6 +14,9 @@ READY, ORIGIN = "hookbench_ready", "hookbench_origin"
 """What workers tell the master when they could begin (µs), and what the master answers all of them."""
 
 ORIGIN_TIMEOUT_S = 60.0
+PATIENT_HEARTBEATS = 30
+"""How many heartbeats of a worker, one a second, the master waits for before it gives the worker up."""
+
 MESSAGE_US = 100_000
 """Time for the master's answer to reach every worker."""
 
@@ -25,6 +29,8 @@ class Origin:
         self._earliest_us: list[int] = []
         self._answer: AsyncResult[int] = AsyncResult()
         if isinstance(runner, MasterRunner):
+            # A worker that draws its schedule says nothing meanwhile, on a busy machine for seconds.
+            locust.runners.HEARTBEAT_LIVENESS = PATIENT_HEARTBEATS
             runner.register_message(READY, self._worker_ready)
         elif isinstance(runner, WorkerRunner):
             runner.register_message(ORIGIN, self._told)

@@ -37,6 +37,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gevent
+import locust.runners
 from gevent.event import AsyncResult
 from locust.rpc import Message
 from locust.runners import STATE_MISSING, MasterRunner, Runner, WorkerRunner
@@ -62,8 +63,14 @@ MESSAGE_US = 100_000
 """Time for the origin to reach every worker."""
 
 TAKE_TIMEOUT_S = 60.0
-LOST_AFTER_S = 3.0
-"""Locust calls a worker missing when it has not heard of it for about 4 s; after so much more it is lost."""
+HEARTBEATS = 10
+"""How many heartbeats of a worker, one a second, may fail to come before Locust calls it missing.
+
+Three are Locust's own; a worker on a busy machine, or one that dispatches a backlog, is silent for longer.
+"""
+
+LOST_AFTER_S = 1.0
+"""A worker that has been missing for so long is lost."""
 
 LOOK_S = 0.05
 
@@ -187,6 +194,7 @@ class Conductor:
     """The master's side: hands out shares, measures clocks, sets the origin, takes the samples back."""
 
     def __init__(self, runner: MasterRunner) -> None:
+        locust.runners.HEARTBEAT_LIVENESS = HEARTBEATS
         self._runner = runner
         self._parcels = Parcels(runner)
         self._pongs: dict[int, AsyncResult[Exchange]] = {}

@@ -171,6 +171,8 @@ class OpenLoop:
         if self._dispatcher is not gevent.getcurrent():
             self._dispatcher.kill(block=False)
         self._dispatcher = None
+        if self._listeners is not None:
+            self._listeners.begin_anew()
         if self._folder is None:
             self._plan = None  # the web UI may start another test with other options
 

@@ -18,9 +18,9 @@ import typer
 from loadtest.capacity_cli import capacity_command
 from loadtest.compare_cli import compare_command
 from loadtest.inbox_cli import app as inbox_commands
-from sim.errors import InputError
 from loadtest.selftest_cli import selftest_command
 from loadtest.summary_cli import JunitOption, MarkdownOption, summarised
+from sim.errors import InputError
 
 if TYPE_CHECKING:
     from loadtest.plans import Wishes

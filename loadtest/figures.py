@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from loadtest.plans import LISTENERS
 from loadtest.runner.results import ArmRun, LoadResult
+from loadtest.schedule import shape_of
 from loadtest.timeline.figures import timeline_figure
 from sim.figures import latency_cdf, look
 
@@ -64,6 +65,8 @@ def race_cdf(result: LoadResult) -> Figure:
         arm: np.concatenate([_latency_series("race", run)[1] for run in result.of(arm)]) / 1e3
         for arm in result.arms
     }
+    if result.shape != shape_of(result.scenario) or result.scenario.workload.kind == "shaped":
+        title = f"{title or 'Share of events visible'} ({result.shape})"
     figure = latency_cdf(series, title=title)
     _stamp(figure, result.void)
     return figure

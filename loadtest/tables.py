@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.plans import LISTENERS
 from loadtest.runner.results import LoadResult
 from sim.experiment import Estimate
 from sim.tables import console as sized_console
@@ -20,11 +21,16 @@ METRICS = (
     "uncorrected_latency_p99_s",
     "visible_latency_p50_s",
     "visible_latency_p99_s",
+    "refused_latency_p50_s",
+    "refused_latency_p99_s",
     "age_mean_s",
     "achieved_rate_per_s",
     "requests_per_event",
+    "retries_per_event",
     "bytes_per_event",
     "empty_ratio",
+    "not_modified_ratio",
+    "connections_peak",
     "duplicates_per_event",
     "lost_ratio",
     "pending_ratio",
@@ -71,14 +77,25 @@ def show(result: LoadResult, console: Console | None = None) -> None:
     title = f"{result.command} {result.scenario.name}"
     by_arm = {arm: result.metrics(arm) for arm in result.arms}
     console.print(f"VOID: {title}" if result.void else title, style="bold", highlight=False)
+    meaning = MEANING[result.command]
+    if any(arm in LISTENERS for arm in result.arms) and result.command == "load":
+        meaning += "; of held connections: created to arrived"
+    if any("refused_latency_p50_s" in metrics for metrics in by_arm.values()):
+        meaning += "; refused_latency: of forged requests, intended send to refusal"
     if len(by_arm) <= FEW:
         console.print(metrics_table(by_arm, shown_metrics(by_arm)))
-        console.print(MEANING[result.command], style="italic")
+        console.print(meaning, style="italic")
         console.print(_ledger(result))
     else:
         console.print(overview_table(by_arm, what="arm", more=OVERVIEW))
-        console.print(f"{MEANING[result.command]}; {MANY}", style="italic")
+        console.print(f"{meaning}; {MANY}", style="italic")
         console.print(_short_ledger(result))
+    console.print(f"load: {result.shape}", highlight=False)
+    for fault in result.runs[0].notes.get("faults", ()):
+        console.print(
+            f"{fault['role']}: {fault['kind']} from {fault['begun_s']:.2f} s to {fault['ended_s']:.2f} s",
+            highlight=False,
+        )
     unlike = dict.fromkeys(note for run in result.runs for note in run.notes.get("unlike_the_model", ()))
     if unlike:
         console.print(f"unlike the model: {'; '.join(unlike)}")

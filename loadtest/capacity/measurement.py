@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadtest.capacity.search import Answer, Limit, Outcome, Probe, Search
+from loadtest.plans import SENDERS
 from loadtest.runner import LoadResult, ProcessFailed, Progress, load
 from loadtest.runner.check import check
-from loadtest.runner.load import ARMS
-from loadtest.runner.session import secrets_given
+from loadtest.runner.loads import LOADS
 from loadtest.schedule import DEFAULT_POOL_SIZE, MAX_REQUESTS
+from loadtest.senders import secrets_in_environment, source_of
 from loadtest.verdict import LAG_P99_LIMIT_S, Reason, Threshold
 from sim.errors import InputError, ThresholdMissed, VoidRun
 from sim.results import RunFolder
@@ -208,7 +209,7 @@ def capacity(
 
     Args:
         scenario: whose events are sent; its rate is what is sought.
-        arm: of `loadtest.runner.load.ARMS`.
+        arm: of `loadtest.runner.loads.LOADS`.
         slo: objectives, in the form of thresholds, such as ``latency_p99_s<0.05``.
         start_per_s: the first rate; the scenario's by default.
         most_per_s: no higher rate is tried; by default what one run may schedule.
@@ -232,7 +233,7 @@ def capacity(
         VoidRun: a server ran on another event loop than was asked for: no probe would be worth anything.
         KeyboardInterrupt: interrupted; every process is gone and the run folder is marked incomplete.
     """
-    objectives = check((arm,), ARMS, slo, seed, pool_size)
+    objectives = check((arm,), tuple(LOADS), slo, seed, pool_size)
     if not objectives:
         raise InputError("capacity needs an objective, such as --slo 'latency_p99_s<0.05'")
     for name, number in (("duration", duration_s), ("resolution", resolution), ("start", start_per_s)):
@@ -242,8 +243,8 @@ def capacity(
         raise InputError(f"--warmup must be 0 or more seconds, got {warmup_s:g}")
     if confirmations < 1:
         raise InputError(f"--confirmations must be at least 1, got {confirmations}")
-    if host is not None and arm == "webhook" and not secrets_given():
-        raise InputError("--host: set HOOKBENCH_WEBHOOK_SECRET to that receiver's secret (whsec_ and base64)")
+    if host is not None and arm in SENDERS:
+        secrets_in_environment(source_of(scenario) if arm == "webhook" else "standard")
     limit_s = _lag_limit_s(objectives) if lag_limit_s is None else lag_limit_s
     least = LEAST_REQUESTS / duration_s
     most = min(most_per_s or math.inf, MAX_REQUESTS / (1.1 * (duration_s + warmup_s)))
@@ -308,7 +309,11 @@ def _lag_limit_s(objectives: Sequence[Threshold]) -> float:
 
 def _rate_of(scenario: Scenario) -> float:
     workload = scenario.workload
-    return 10.0 if workload.kind == "trace" else float(workload.rate_per_s)
+    if workload.kind == "trace":
+        return 10.0
+    if workload.kind == "shaped":
+        return workload.expected_events(scenario.run.duration_s) / scenario.run.duration_s
+    return float(workload.rate_per_s)
 
 
 class _Prober:

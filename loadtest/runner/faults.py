@@ -3,8 +3,9 @@
 A fault is written ``[ROLE:]KIND@START[+LENGTH][xFACTOR]``, times in seconds since the run's origin::
 
     pause@5+1.4             SIGSTOP, and SIGCONT 1.4 s later: the kernel takes connections, nobody answers
-    kill@5+2                SIGKILL, and a new process on the same port and inbox 2 s later (1 s unless said)
-    restart@5+1             SIGTERM, so that it drains; a new process 1 s after the old has ended (0 s)
+    kill@5+2                SIGKILL; a new process on the same port and inbox answers 2 s later (1 s unless
+                            said), or as soon as it can
+    restart@5+1             SIGTERM, so that it drains; a new process answers 1 s later, or as soon as it can
     slow@5+3x4              for 3 s it may run a quarter of the time (x4 unless said): it is stopped for the
                             rest of each 20 ms, which slows all that it does, not only its handlers
     provider:pause@5+1.4    the provider; without a role the receiver, or the only server there is
@@ -58,7 +59,7 @@ class Fault:
         role: of whom; None: the receiver, or the only server there is.
         kind: of `KINDS`.
         at_s: when it begins, seconds since the origin.
-        for_s: how long it lasts; of a restart, how long the server is gone after its end.
+        for_s: how long it lasts; a process that takes longer to start lasts longer.
         factor: how many times as slow, of "slow".
     """
 
@@ -247,14 +248,18 @@ def _slow(child: Child, fault: Fault) -> None:
 
 
 def _kill(child: Child, fault: Fault) -> None:
-    if child.take_down(signal.SIGKILL, RESTART_TIMEOUT_S):
-        time.sleep(fault.for_s)
-        child.bring_back()
+    _replace(child, signal.SIGKILL, fault.for_s)
 
 
 def _restart(child: Child, fault: Fault) -> None:
-    if child.take_down(signal.SIGTERM, RESTART_TIMEOUT_S):
-        time.sleep(fault.for_s)
+    _replace(child, signal.SIGTERM, fault.for_s)
+
+
+def _replace(child: Child, number: signal.Signals, for_s: float) -> None:
+    """End the process and start its successor in time for it to answer after `for_s`."""
+    begun_us = now_us()
+    if child.take_down(number, RESTART_TIMEOUT_S):
+        _sleep_until(begun_us + round((for_s - child.start_s) * 1e6))
         child.bring_back()
 
 

@@ -44,6 +44,7 @@ def save(folder: RunFolder, result: LoadResult, *, figures: bool) -> None:
     folder.note(
         ledger={arm: result.ledger(arm) for arm in result.arms},
         void=result.void,
+        shape=result.shape,
         thresholds=[each.__dict__ for each in result.thresholds],
         sample_counts={f"{run.arm}_{run.run}": run.samples.index.size for run in result.runs},
         arms={f"{run.arm}_{run.run}": run.notes for run in result.runs},

@@ -183,6 +183,7 @@ class Child:
     Attributes:
         ready: what a server said when it was ready.
         ready_us: when that was (µs), which is where its idle time begins.
+        start_s: how long it took until then.
         again: starts its successor, and says where that logs; None for what is never restarted.
         monitor: who watches it, and is to know of a successor.
         over: it was stopped for good.
@@ -193,6 +194,7 @@ class Child:
     log: Path
     ready: dict[str, Any] = field(default_factory=dict)
     ready_us: int = 0
+    start_s: float = 0.0
     command: Sequence[str] = ()
     again: Callable[[], tuple[subprocess.Popen[bytes], Path]] | None = None
     monitor: Monitor | None = None
@@ -263,14 +265,16 @@ class Child:
                 self.monitor.read_now()
             self._up.clear()
             os.killpg(self.pid, number)
-            try:
-                self.process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                raise ProcessFailed(f"the {self.role} did not end within {timeout_s:g} s") from None
+        # Without the lock: whoever stops it for good meanwhile need not wait for its drain.
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ProcessFailed(f"the {self.role} did not end within {timeout_s:g} s") from None
+        with self._lock:
             if self.process.stdout is not None:
                 self.process.stdout.close()
             self._counted = counts_at_death(last, self.command)
-        return True
+            return not self.over
 
     def bring_back(self) -> None:
         """Start the successor on the same port, and wait until it is ready.
@@ -345,9 +349,11 @@ class Crew:
 
     def start(self, role: str, command: Sequence[str], *, timeout_s: float = READY_TIMEOUT_S) -> Child:
         """Start a server given by its command line and wait for its ready line; raises as `server`."""
+        begun_us = now_us()
         child = self._spawn(role, command, self.cpus.servers, stdout=subprocess.PIPE)
         child.ready = _ready_line(child, timeout_s)
         child.ready_us = now_us()
+        child.start_s = (child.ready_us - begun_us) / 1e6
         child.command, child.monitor = command, self.monitor
         again = [*command, "--port", str(child.ready["port"])]
         child.again = lambda: self._process(role, again, self.cpus.servers, subprocess.PIPE, {})

@@ -22,13 +22,11 @@ that names the worker. Nothing needs a shared folder.
        | ask from byte 0 …  --------------------> |
        | <----------------- the bytes asked for   |
 
-Whoever needs bytes asks for them piece by piece, so no queue of ZeroMQ can overflow (a full one drops
-messages in silence) and a lost piece is asked for again.
+The bytes travel as `loadtest.scenarios.parcels`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import time
@@ -37,24 +35,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import gevent
+import locust.runners
 from gevent.event import AsyncResult
 from locust.rpc import Message
-from locust.runners import STATE_MISSING, MasterRunner, Runner, WorkerRunner
+from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from loadtest.clocks import SHARED, Exchange, Offset, clock_id, estimate
 from loadtest.contract import now_us
 from loadtest.recorder import Samples, merge
+from loadtest.scenarios.parcels import Parcels, WorkerLost
 from loadtest.schedule import Plan
-from sim.errors import HookbenchError, InputError, VoidRun
+from sim.errors import HookbenchError, InputError
 
 PLAN, TAKEN, REFUSED = "hookbench_plan", "hookbench_taken", "hookbench_refused"
 READY, PING, PONG, ORIGIN = "hookbench_ready", "hookbench_ping", "hookbench_pong", "hookbench_origin"
 DONE = "hookbench_done"
-ASK, PIECE = "hookbench_ask", "hookbench_piece"
-
-PIECE_BYTES = 1_000_000
-ASK_TIMEOUT_S = 5.0
-ASK_TIMES = 6
 
 PINGS = 16
 PING_TIMEOUT_S = 2.0
@@ -62,76 +57,16 @@ MESSAGE_US = 100_000
 """Time for the origin to reach every worker."""
 
 TAKE_TIMEOUT_S = 60.0
-LOST_AFTER_S = 3.0
-"""Locust calls a worker missing when it has not heard of it for about 4 s; after so much more it is lost."""
+HEARTBEATS = 10
+"""How many heartbeats of a worker, one a second, may fail to come before Locust calls it missing.
+
+Three are Locust's own; a worker on a busy machine, or one that dispatches a backlog, is silent for longer.
+"""
+
+LOST_AFTER_S = 1.0
+"""A worker that has been missing for so long is lost."""
 
 LOOK_S = 0.05
-
-
-class WorkerLost(VoidRun):
-    """A worker did not do its share; the message names it and says why."""
-
-
-class Parcels:
-    """Bytes of any size between master and workers, asked for piece by piece."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self._offered: dict[str, bytes] = {}
-        self._pieces: dict[tuple[str, str, int], AsyncResult[bytes]] = {}
-        runner.register_message(ASK, self._asked)
-        runner.register_message(PIECE, self._came)
-
-    def offer(self, name: str, content: bytes) -> dict[str, Any]:
-        """Keep bytes ready for whoever asks; returns what to announce them with."""
-        self._offered[name] = content
-        return {"name": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-    def fetch(self, parcel: dict[str, Any], peer: str | None = None) -> bytes:
-        """All bytes of what was announced by the master (None) or a worker.
-
-        Raises:
-            WorkerLost: a piece does not come, or the whole is not what was announced.
-        """
-        whole = bytearray()
-        while len(whole) < parcel["size"]:
-            piece = self._piece(parcel["name"], len(whole), peer)
-            if not piece:
-                break
-            whole += piece
-        if hashlib.sha256(whole).hexdigest() != parcel["sha256"]:
-            raise WorkerLost(f"{parcel['name']} came with {len(whole)} bytes that are not those announced")
-        return bytes(whole)
-
-    def _piece(self, name: str, start: int, peer: str | None) -> bytes:
-        key = (peer or "", name, start)
-        result = self._pieces[key] = AsyncResult()
-        try:
-            for _ in range(ASK_TIMES):
-                self._runner.send_message(ASK, {"name": name, "start": start}, client_id=peer)
-                try:
-                    piece: bytes = result.get(timeout=ASK_TIMEOUT_S)
-                except gevent.Timeout:
-                    continue
-                return piece
-        finally:
-            del self._pieces[key]
-        raise WorkerLost(f"{name} stopped coming after {start} bytes ({ASK_TIMES * ASK_TIMEOUT_S:g} s)")
-
-    def _asked(self, environment: object, msg: Message, **_: object) -> None:
-        name, start = msg.data["name"], msg.data["start"]
-        piece = self._offered.get(name, b"")[start : start + PIECE_BYTES]
-        self._runner.send_message(
-            PIECE,
-            {"name": name, "start": start, "piece": piece},
-            client_id=msg.node_id if isinstance(self._runner, MasterRunner) else None,
-        )
-
-    def _came(self, environment: object, msg: Message, **_: object) -> None:
-        peer = msg.node_id if isinstance(self._runner, MasterRunner) else ""
-        waiting = self._pieces.get((peer, msg.data["name"], msg.data["start"]))
-        if waiting is not None:
-            waiting.set(msg.data["piece"])
 
 
 @dataclass
@@ -187,6 +122,7 @@ class Conductor:
     """The master's side: hands out shares, measures clocks, sets the origin, takes the samples back."""
 
     def __init__(self, runner: MasterRunner) -> None:
+        locust.runners.HEARTBEAT_LIVENESS = HEARTBEATS
         self._runner = runner
         self._parcels = Parcels(runner)
         self._pongs: dict[int, AsyncResult[Exchange]] = {}

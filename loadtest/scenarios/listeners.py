@@ -42,8 +42,12 @@ class Listeners:
 
     def __init__(self, user: str, listen: Callable[[Connection, Plan], None]) -> None:
         self.user = user
-        self.plan: Plan | None = None
         self._listen = listen
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget the last test; in the web page another may follow."""
+        self.plan: Plan | None = None
         self._begun = 0
         self._connected: set[int] = set()
         self._all_connected, self._planned, self._news = Event(), Event(), Event()

@@ -16,7 +16,6 @@ they recorded back.
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
 import time
@@ -25,7 +24,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import gevent
-import numpy as np
 from gevent.event import Event
 from gevent.queue import SimpleQueue
 from geventhttpclient.client import HTTPClientPool
@@ -41,8 +39,10 @@ from loadtest.scenarios.alarm import Alarm
 from loadtest.scenarios.distribution import Conductor, Member
 from loadtest.scenarios.listeners import ARRIVAL_GRACE_S, Listeners
 from loadtest.scenarios.options import add_options, plan_from, trusting
+from loadtest.scenarios.reporting import tell, write_whole
+from loadtest.scenarios.retries import Retries
 from loadtest.schedule import DEFAULT_POOL_SIZE, PLAN_VARIABLE, Plan
-from loadtest.traffic import FORGED, GENUINE
+from loadtest.traffic import FORGED
 from sim.errors import HookbenchError, InputError
 
 AHEAD_BYTES = 64_000_000
@@ -159,9 +159,9 @@ class OpenLoop:
 
     def _hand_out(self, **_: object) -> None:
         """On the master: the workers have the plan before they have users."""
+        self._samples = None
         if self._conductor is None:
             return
-        self._samples = None
         try:
             self._plan = self._plan or plan_from(self.options, self.arm)
             self._conductor.hand_out(self._plan)
@@ -200,6 +200,8 @@ class OpenLoop:
             self._dispatcher.kill(block=False)
         self._dispatcher = None
         self._queue = SimpleQueue()  # what nobody took is not the next test's
+        if self._listeners is not None:
+            self._listeners.begin_anew()
         if self._folder is None:
             self._plan = None  # the web UI may start another test with other options
 
@@ -232,12 +234,10 @@ class OpenLoop:
             plan.event[share] if plan.event.size else None,
             plan.kind[share] if plan.kind.size else None,
         )
-        self._event: list[int] = self.samples.event.tolist()
-        self._retries_us: list[list[int]] = plan.retries_us.tolist()
+        self._retries = Retries(plan.retries_us, self.samples, self._queue.put)
         self._indices: list[int] = share.tolist()
         self._intended: list[int] = self.samples.intended_us.tolist()
         self._stock: dict[int, Prepared] = {}
-        self._waiting_again = 0
         self._build = self._make_builder(plan, origin_us)
         self._finished.clear()
         self._done = 0
@@ -302,7 +302,7 @@ class OpenLoop:
                     alarm.sleep_until(due_us)
                 built = max(built, position + 1)
                 self.samples.dispatched_us[position] = now_us()
-                if position - self._done - self._waiting_again >= pool_size:
+                if position - self._done - self._retries.waiting >= pool_size:
                     self.samples.queued[position] = 1
                 self._queue.put(position)
         finally:
@@ -345,7 +345,7 @@ class OpenLoop:
             elif 300 <= status < 400 and status != NOT_MODIFIED:
                 response.failure(f"HTTP {status}")
             retry_after = (response.headers or {}).get("retry-after") if status in (429, 503) else None
-        if self._retries_us and self._try_again(position, retry_after):
+        if self._retries.try_again(position, retry_after):
             return
         self._done += 1
         if self._done == len(self._intended):
@@ -358,24 +358,6 @@ class OpenLoop:
             response.success()  # type: ignore[no-untyped-call]
         else:
             response.failure(f"a forged request was not refused: {status}")  # type: ignore[no-untyped-call]
-
-    def _try_again(self, position: int, retry_after: str | None) -> bool:
-        """Put a request that failed in line again, as its policy says; whether it did."""
-        samples = self.samples
-        if samples.kind[position] != GENUINE or 200 <= samples.status[position] < 300:
-            return False
-        delays_us = self._retries_us[self._event[position]]
-        failed = int(samples.attempts[position])
-        if failed > len(delays_us) or delays_us[failed - 1] < 0:
-            return False
-        asked_s = float(retry_after) if retry_after is not None and retry_after.isdigit() else 0.0
-        self._waiting_again += 1
-        gevent.spawn_later(max(delays_us[failed - 1] / 1e6, asked_s), self._queue_again, position)
-        return True
-
-    def _queue_again(self, position: int) -> None:
-        self._waiting_again -= 1
-        self._queue.put(position)
 
     # -- afterwards ----------------------------------------------------------------------------
 
@@ -390,14 +372,7 @@ class OpenLoop:
             return
         if self.options.samples:
             samples.save(Path(self.options.samples))
-        if samples.corrected_us.size:
-            for name, values in (
-                ("latency from the intended time", samples.corrected_us),
-                ("the same uncorrected, from the real send", samples.uncorrected_us),
-                ("schedule lag", samples.lag_us),
-            ):
-                p50, p99, top = np.percentile(values, (50, 99, 100)) / 1000.0
-                logger.info("%s: p50 %.2f ms, p99 %.2f ms, max %.2f ms", name, p50, p99, top)
+        tell(samples)
 
     def _arrivals(self) -> list[dict[str, bytes]]:
         """What held connections received, by process."""
@@ -417,10 +392,7 @@ class OpenLoop:
 
     def _write(self, **status: object) -> None:
         assert self._folder is not None
-        path = self._folder / "generator.json"
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps(status), encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(self._folder / "generator.json", status)
 
 
 def _failure_status(error: BaseException | None) -> int:

@@ -1,8 +1,9 @@
 """Senders: a provider's signed webhook POSTs at a receiver, each a new event, with storms where asked for.
 
 With HOOKBENCH_WEBHOOK_SECRET set to the receiver's secret, `locust -f loadtest/scenarios/webhook.py
---host http://127.0.0.1:8080 --headless --rate-per-s 200 --duration-s 10` runs it by itself; `--source stripe`
-signs as Stripe does, with HOOKBENCH_STRIPE_SECRET.
+--host http://127.0.0.1:8080 --headless --source standard --rate-per-s 200 --duration-s 10` runs it by itself.
+Without `--source` requests are signed as the scenario's provider signs: Shopify, with its own secret,
+for the default scenario.
 """
 
 from __future__ import annotations

@@ -244,7 +244,8 @@ def secrets_in_environment(source: str) -> list[str]:
     found = own or os.environ.get(secret_variable(source), "").split()
     if not found:
         form = " (whsec_ and base64)" if source in (STANDARD, "svix") else ""
-        raise InputError(f"set {secret_variable(source)} to the receiver's secret{form}")
+        other = "" if source == STANDARD else f", or choose another --source than {source}"
+        raise InputError(f"set {secret_variable(source)} to the receiver's secret{form}{other}")
     return found
 
 

@@ -29,6 +29,9 @@ LEAST_MS = 0.01
 NOTABLE_SHARE = 0.01
 """Pressure on memory or disk below 1 % is not drawn."""
 
+NOTABLE_WAIT = 0.25
+"""A process that lacked a core for less of the worst second is not named with it."""
+
 _Floats = npt.NDArray[np.float64]
 
 
@@ -168,7 +171,7 @@ def _finding(arm: str, table: pd.DataFrame) -> str:
     if waits:
         most = max(waits, key=lambda name: float(np.nan_to_num(table[name][second])))
         share = float(np.nan_to_num(table[most][second]))
-        if share >= 0.05:
+        if share >= NOTABLE_WAIT:
             role = most.removesuffix("_run_wait_share")
             words += f",\nthe {role} ready to run but without a core for {_percent(share)} of it"
     return words

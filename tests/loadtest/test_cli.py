@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from loadtest import figures, tables
-from loadtest.recorder import Samples
+from loadtest.recorder import REFUSED, Samples
 from loadtest.runner.results import ArmRun, LoadResult, Paired
+from loadtest.schedule import with_shape
 from loadtest.verdict import Ledger, ThresholdResult
 from sim.experiment import Estimate
 from sim.records import Status, Via, measured_records
@@ -125,16 +126,44 @@ def test_the_table_names_units_arms_and_void(tmp_path):
     assert rows["scheduled"] == ["20", "20"]
 
 
+def test_what_befell_a_server_is_told_in_the_table_and_shaded_in_the_figure(tmp_path):
+    run = arm_run("webhook", 0, 10_000, [])
+    run.samples.status[5:8] = REFUSED
+    run.notes["storms"] = ["retries"]
+    run.notes["faults"] = [
+        {"text": "kill@0.2+0.1", "role": "receiver", "kind": "kill", "begun_s": 0.2, "ended_s": 0.4}
+    ]
+    scenario = with_shape(load_scenario("shop-orders"), "ramp:from=10,to=30")
+    result = LoadResult("load", scenario, 1, (run,), (), tmp_path)
+    assert result.shape == "ramp:from=10,to=30; retries; kill@0.2+0.1"
+    upper, lower = figures.draw(result)["server_load_webhook"].axes
+    assert result.shape in upper.get_title(loc="left")
+    assert "receiver: kill" in [text.get_text() for text in upper.texts]
+    spans = [[patch.get_x(), patch.get_x() + patch.get_width()] for patch in lower.patches]
+    assert spans == [pytest.approx([0.2, 0.4])]
+    assert "× failed: 3" in [text.get_text() for text in lower.texts]
+    console = Console(width=100, record=True, file=io.StringIO())
+    tables.show(result, console)
+    told = console.export_text()
+    assert "load: ramp:from=10,to=30; retries; kill@0.2+0.1" in told
+    assert "receiver: kill from 0.20 s to 0.40 s" in told
+
+
 def test_figures_state_the_finding_and_a_void_run_is_stamped(tmp_path):
     drawn = figures.draw(race_result(tmp_path, void=["asleep"]))
-    assert set(drawn) == {"latency_cdf", "server_load_webhook", "server_load_polling"}
+    assert set(drawn) == {
+        *("latency_cdf", "server_load_webhook", "server_load_polling"),
+        *("timeline_webhook", "timeline_polling"),
+    }
     cdf = drawn["latency_cdf"]
     assert (
         " ".join(cdf.axes[0].get_title(loc="left").split())
         == "Half of all events are visible 40× sooner by webhook than by polling"
     )
     upper = drawn["server_load_webhook"].axes[0]
-    assert upper.get_title(loc="left") == "webhook: at most 25 % of a core for the receiver, p99 10 ms"
+    finding, shape = upper.get_title(loc="left").splitlines()
+    assert finding == "webhook: at most 25 % of a core for the receiver, p99 10 ms"
+    assert shape == "poisson 0.5/s"
     for figure in drawn.values():
         assert "VOID" in [text.get_text() for text in figure.texts]
         figure.savefig(tmp_path / "figure.png")

@@ -296,12 +296,13 @@ def test_a_crowd_too_large_to_schedule_is_refused(tmp_path):
 
 
 def test_a_receiver_that_refuses_everything_makes_a_void_run_with_the_reason(tmp_path):
-    with Crew(tmp_path, own_secret("shopify"), CpuPlan()) as crew:
+    with Crew(tmp_path, own_secret(), CpuPlan()) as crew:
         receiver = crew.server("receiver", "--inbox", f"sqlite:///{tmp_path / 'inbox.db'}")
         done = hookbench(
             *("load", "shop-orders", "--rate", "20", "--duration", "1", "--host", receiver.url),
+            *("--source", "standard"),
             *("--out", str(tmp_path), "--json", "--no-figures"),
-            environment=own_secret("shopify"),
+            environment=own_secret(),
         )
     assert done.returncode == 3
     void = json.loads(done.stdout)["void"]
@@ -350,9 +351,20 @@ def served(handler: type[Failing]) -> Iterator[str]:
 def test_failed_requests_miss_a_threshold_on_latency(handler, code, tmp_path):
     with served(handler) as url:
         done = hookbench(
-            *("load", "shop-orders", "--rate", "20", "--duration", "1", "--host", url),
+            *(
+                "load",
+                "shop-orders",
+                "--rate",
+                "20",
+                "--duration",
+                "1",
+                "--host",
+                url,
+                "--source",
+                "standard",
+            ),
             *("--threshold", "latency_p99_s<5", "--out", str(tmp_path), "--json", "--no-figures"),
-            environment=own_secret("shopify"),
+            environment=own_secret(),
         )
     document = json.loads(done.stdout)
     assert document["thresholds"] == [

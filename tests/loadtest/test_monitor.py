@@ -135,3 +135,11 @@ def test_without_procfs_psutil_serves_and_the_unknown_is_none(monkeypatch):
     assert seen is not None
     assert seen.cpu_s > 0
     assert (seen.run_wait_s, seen.voluntary_switches, seen.involuntary_switches) == (None, None, None)
+
+
+def test_what_a_successor_uses_is_added_to_what_the_former_process_used():
+    former = reading(3, 2.0, run_wait_s=0.5, voluntary_switches=40, involuntary_switches=4)
+    later = reading(5, 0.25, run_wait_s=0.1, voluntary_switches=3, involuntary_switches=None).after(former)
+    assert (later.at_us, later.cpu_s, later.rss_mb) == (5_000_000, 2.25, 10.0)
+    assert (later.run_wait_s, later.voluntary_switches) == (pytest.approx(0.6), 43)
+    assert later.involuntary_switches is None

@@ -8,10 +8,10 @@ import sys
 
 SCRIPT = """
 import hashlib, json, os
-import loadtest.scenarios.distribution as distribution
-from loadtest.scenarios.distribution import ASK, PIECE, PIECE_BYTES, Parcels, WorkerLost
+import loadtest.scenarios.parcels as parcels
+from loadtest.scenarios.parcels import ASK, PIECE, PIECE_BYTES, Parcels, WorkerLost
 
-distribution.ASK_TIMEOUT_S = 0.05
+parcels.ASK_TIMEOUT_S = 0.05
 
 
 class End:
@@ -30,7 +30,7 @@ class End:
                 return
             if self.sent in getattr(self, "spoilt", ()):
                 data = {**data, "piece": b"x" * len(data["piece"])}
-        self.other.listeners[name](environment=None, msg=distribution.Message(name, data, ""))
+        self.other.listeners[name](environment=None, msg=parcels.Message(name, data, ""))
 
 
 here, there = End(), End()

@@ -111,6 +111,8 @@ def _unlike_the_model(scenario: Scenario, plan: Plan, settings: Settings) -> lis
         told.append(
             "receiver.outages are enacted: refuse as a restart, black_hole as SIGSTOP, slow as its duty cycle"
         )
+    if plan.kind.any():
+        told.append("duplicates and forgeries are not in the model")
     if scenario.receiver.acknowledge == "after_processing":
         told.append("the real receiver acknowledges on receipt, not after processing")
     if plan.source not in INDEXED:

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadtest.inbox_cli import app as inbox_commands
+from loadtest.report_cli import report_command
 
 if TYPE_CHECKING:
     from loadtest.runner import LoadResult
 
 app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(inbox_commands, name="inbox")
+app.command("report")(report_command)
 
 ScenarioArgument = Annotated[
     str, typer.Argument(help="a preset's name or a TOML file", metavar="SCENARIO", show_default=False)

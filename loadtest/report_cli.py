@@ -11,9 +11,7 @@ DEFAULT_NAME = "report.html"
 
 
 def report_command(
-    runs: Annotated[
-        list[Path], typer.Argument(help="run folders", metavar="RUN...", show_default=False)
-    ],
+    runs: Annotated[list[Path], typer.Argument(help="run folders", metavar="RUN...", show_default=False)],
     out: Annotated[
         Path,
         typer.Option("-o", "--out", metavar="FILE", help="the file to write; it is overwritten"),

@@ -8,6 +8,7 @@ import pandas as pd
 from loadtest.report.distributions import Distribution, cumulative
 from loadtest.report.looks import looks
 from loadtest.report.measured import distributions
+from loadtest.report.metrics import estimates_of, every_metric
 from loadtest.report.plot import Curve, Figure, Ids, Panel, Plot, Table
 from loadtest.report.provenance import machine_text, provenance_block, scenario_block
 from loadtest.report.scales import over, time_text
@@ -67,11 +68,11 @@ def _predicted(run: Run, measured: list[Distribution], ids: Ids, *, void: bool) 
         for mechanism, rows in records.groupby("mechanism", sort=False, observed=True)
     ]
     medians = [
-        f"{time_text(each.quantile(0.5))} {each.name.replace(', predicted', '')}" for each in (*bands, *measured)
+        f"{time_text(each.quantile(0.5))} {each.name.replace(', predicted', '')}"
+        for each in (*bands, *measured)
     ]
-    finding = (
-        f"Predicted medians: {', '.join(medians[: len(bands)])}. Measured: {', '.join(medians[len(bands) :])}."
-    )
+    expected, found = ", ".join(medians[: len(bands)]), ", ".join(medians[len(bands) :])
+    finding = f"Predicted medians: {expected}. Measured: {found}."
     drawn = cumulative(
         [*bands, *measured], ids, finding, "events", void=void,
         note="Pale band: what the model predicted. Line: what real servers did. ",
@@ -97,40 +98,23 @@ def _intervals(table: pd.DataFrame, ids: Ids) -> Block:
         for name, latency_s in zip(longest["mechanism"], longest["latency_mean_s"], strict=True)
     )
     interval = time_text(float(longest["interval_s"].iloc[0]))
-    rows = tuple(
-        (
-            str(row.mechanism),
-            time_text(float(row.interval_s)),
-            estimate_text(Estimate(float(row.latency_mean_s), float(row.low), float(row.high)), "latency_s"),
-        )
-        for row in table.itertuples(index=False)
+    columns = (table[name].to_list() for name in ("mechanism", "interval_s", "latency_mean_s", "low", "high"))
+    told_rows = tuple(
+        (str(name), time_text(interval_s), estimate_text(Estimate(mean_s, low_s, high_s), "latency_s"))
+        for name, interval_s, mean_s, low_s, high_s in zip(*columns, strict=True)
     )
-    note = "Means ± half a 95 % interval."
+    note, head = "Means ± half a 95 % interval.", ("mechanism", "poll interval", "mean latency")
     drawn = Figure(
         ids.new("intervals"), f"At one poll every {interval} an event takes {told} on average.",
         "Simulated, each interval over several replications.", plot,
-        Table("Mean latency at each poll interval", ("mechanism", "poll interval", "mean latency"), rows, note),
+        Table("mean latency at each poll interval", head, told_rows, note),
     )  # fmt: skip
     return Block(ids.new("intervals"), "What the poll interval costs", figures=(drawn,))
 
 
 def _table(compared: pd.DataFrame) -> Table:
     """Each metric of each arm, predicted beside measured."""
-    columns = dict.fromkeys(zip(compared["arm"], compared["source"], strict=True))
-    cells = {
-        (str(row.arm), str(row.source), str(row.metric)): estimate_text(
-            Estimate(
-                float(row.mean),
-                None if np.isnan(row.low) else float(row.low),
-                None if np.isnan(row.high) else float(row.high),
-            ),
-            str(row.metric),
-        )
-        for row in compared.itertuples(index=False)
-    }
-    rows = tuple(
-        (metric, *(cells.get((str(arm), str(source), metric), "–") for arm, source in columns))
-        for metric in dict.fromkeys(str(metric) for metric in compared["metric"])
-    )
-    head = ("metric", *(f"{arm}, {source}" for arm, source in columns))
-    return Table("Predicted and measured", head, rows, "Predicted: ± half a 95 % interval; measured: one race.")
+    named = compared.assign(arm=compared["arm"] + ", " + compared["source"])
+    table = every_metric(estimates_of(named), 1)
+    note = "Predicted: ± half a 95 % interval; measured: one race."
+    return Table("Every metric, predicted and measured", table.head, table.rows, note)

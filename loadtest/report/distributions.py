@@ -1,4 +1,4 @@
-"""Latency distributions: how much is done within each latency, and the percentiles on HdrHistogram's scale."""
+"""Latency distributions: how much is done within each latency, and percentiles on HdrHistogram's scale."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ POINTS = 400
 TABLED = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
 DRAWN = f"Curves are drawn through at most {POINTS} of their points, more than can be seen apart."
 LEAST_S = 1e-6
+FINE = 60
+"""With more points the steps are too small to be seen, and would blur dashes."""
 
 _METHOD: Any = QUANTILE_METHOD
 
@@ -72,7 +74,7 @@ def cumulative(
                 np.concatenate([values[:1], values]),
                 np.concatenate([[0.0], share]),
                 each.look,
-                "band" if each.shape == "band" else "step",
+                each.shape if chosen.size > FINE else "step",
                 each.label,
             )
         )
@@ -91,7 +93,7 @@ def cumulative(
     ]
     rows.append(("ever", *(share_text(each.done) for each in shown)))
     table = Table(
-        f"Share of {what} done within each latency", ("within", *(d.name for d in shown)), tuple(rows)
+        f"share of {what} done within each latency", ("within", *(d.name for d in shown)), tuple(rows)
     )
     how = f"Up and left is better. {note}{DRAWN}"
     return Figure(ids.new("cdf"), finding, how, plot, table, "Distribution")
@@ -141,7 +143,7 @@ def percentiles(
     rows.append(("largest", *(_largest(each) for each in shown)))
     rows.append(("never came", *(share_text(1 - each.done) for each in shown)))
     rows.append((f"number of {what}", *(f"{each.latency_s.size:,}" for each in shown)))
-    table = Table("Latency at each percentile", ("percentile", *(d.name for d in shown)), tuple(rows))
+    table = Table("latency at each percentile", ("percentile", *(d.name for d in shown)), tuple(rows))
     how = f"Lower is better; every further nine has as much room as the one before. {note}{DRAWN}"
     return Figure(ids.new("percentiles"), finding, how, plot, table, "Percentiles")
 
@@ -157,8 +159,9 @@ def _largest(each: Distribution) -> str:
 
 
 def _all_finite(shown: list[Distribution]) -> FloatArray:
-    every = np.concatenate([each.latency_s for each in shown]) if shown else np.zeros(0)
-    return np.maximum(every[np.isfinite(every)], LEAST_S)
+    every = np.concatenate([np.zeros(0), *(each.latency_s for each in shown)])
+    finite: FloatArray = np.maximum(every[np.isfinite(every)], LEAST_S)
+    return finite
 
 
 def _spread(size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

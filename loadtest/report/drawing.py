@@ -42,6 +42,7 @@ def draw(plot: Plot, name: str, described_by: str) -> Markup:
     if plot.void:
         parts.append(_text(LEFT + across / 2, (TOP + HEAD + bottom) / 2 + 30, "VOID", "stamp", "middle"))
     first = TOP + HEAD
+    parts += _marks(plot, first, across, bottom)
     ticks = _horizontal_ticks(plot, first, bottom, across)
     return Markup(
         '<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}" aria-describedby="{}" '
@@ -54,13 +55,20 @@ def draw(plot: Plot, name: str, described_by: str) -> Markup:
 def _panel(plot: Plot, panel: Panel, top: float, across: float) -> Iterable[Markup]:
     height = panel.height
     yield _text(LEFT, top - 9, panel.title, "panel-title")
-    for tick, share in _ticks(panel.y, 5 if height > 150 else 3):
+    for tick, share in _ticks(panel.y, 6 if height > 150 else 3):
         y = top + height * (1 - share)
         yield _line(LEFT, y, LEFT + across, y, "grid")
         yield _text(LEFT - 7, y + 4, panel.y.written(tick), "tick", "end")
     yield Markup(
-        '<svg class="view" x="{}" y="{}" width="{}" height="{}" viewBox="0 0 {} {}" preserveAspectRatio="none">'
+        '<svg class="view" x="{}" y="{}" width="{}" height="{}" viewBox="0 0 {} {}" '
+        'preserveAspectRatio="none">'
     ).format(LEFT, _n(top), _n(across), height, _n(across), height)
+    for start, end, words in plot.spans:
+        x = across * _share(plot.x, start)
+        wide = across * _share(plot.x, end) - x
+        yield Markup(
+            '<rect class="span" x="{}" y="0" width="{}" height="{}"><title>{}</title></rect>'
+        ).format(_n(x), _n(max(wide, 1.0)), height, words)
     for curve in panel.curves:
         yield _curve(plot.x, panel, curve, across)
     yield Markup("</svg>")
@@ -126,7 +134,9 @@ def _labels_along(plot: Plot, panel: Panel, top: float, across: float) -> Iterab
         at = min(at, 0.92 * float(np.nanmax(curve.y)))
         x = LEFT + across * _share(plot.x, _first_above(curve, at))
         y = top + panel.height * (1 - _share(panel.y, at))
-        ends = x + 8 + LETTER * len(curve.label) > plot.width
+        wide = 8 + LETTER * len(curve.label)
+        # The leftmost curve has room on its left, where no other runs.
+        ends = x + wide > plot.width or (place == 0 < len(labelled) - 1 and x - wide > LEFT)
         yield _label(x - 8 if ends else x + 8, y + 4, curve, "end" if ends else "start")
 
 
@@ -155,15 +165,23 @@ def _horizontal_ticks(plot: Plot, top: float, bottom: float, across: float) -> M
         parts.append(_line(x, top, x, bottom, "grid"))
         parts.append(_text(x, bottom + 17, plot.x.written(tick), "tick", "middle"))
     group = Markup('<g class="xticks">{}</g>').format(_join(parts))
-    marks = []
-    for value, words in plot.marks:
+    return _join([group, _text(LEFT + across, bottom + 37, plot.x_title, "axis-title", "end")])
+
+
+def _marks(plot: Plot, top: float, across: float, bottom: float) -> Iterable[Markup]:
+    """Lines across all panels, each with its words, one below the other so that none covers another."""
+    for place, (value, words) in enumerate(plot.marks):
         share = _share(plot.x, value)
-        x = LEFT + across * share
-        right = share < 0.6
-        marks.append(_line(x, top, x, bottom, "mark"))
-        marks.append(_text(x + (6 if right else -6), top + 12, words, "mark-label", "start" if right else "end"))
-    title = _text(LEFT + across, bottom + 37, plot.x_title, "axis-title", "end")
-    return _join([group, *marks, title])
+        x, right = LEFT + across * share, share < 0.6
+        yield _line(x, top, x, bottom, "mark")
+        # Above the curves where they are still low beside the line, else beneath them.
+        beside = plot.x.place(plot.panels[0].curves[0].x) <= share + (LETTER * len(words) + 6) / across
+        risen = any(
+            plot.panels[0].y.place(curve.y[beside[: curve.y.size]]).max(initial=0.0) > 0.6
+            for curve in plot.panels[0].curves[:1]
+        )
+        y = bottom - 8 - LINE * place if risen and right else top + 26 + LINE * place
+        yield _text(x + (6 if right else -6), y, words, "mark-label", "start" if right else "end")
 
 
 def _ticks(scale: Scale, most: int) -> list[tuple[float, float]]:

@@ -33,9 +33,12 @@ def looks(names: Sequence[str]) -> dict[str, str]:
     taken = {_LOOKS[name] for name in names if name in _LOOKS}
     free = [look for look in _FREE if look not in taken] or list(_FREE)
     others = [name for name in dict.fromkeys(names) if name not in _LOOKS]
-    return {
-        name: _LOOKS[name] if name in _LOOKS else free[others.index(name) % len(free)] for name in names
-    }
+    return {name: _LOOKS[name] if name in _LOOKS else free[others.index(name) % len(free)] for name in names}
+
+
+def solid(look: str) -> str:
+    """A look's colour alone, for a curve that stands apart from the other arms' and has many small steps."""
+    return f"{look.split(maxsplit=1)[0]} d0"
 
 
 def role_look(role: str) -> str:

@@ -28,6 +28,25 @@ LATENCIES = {
     "uncorrected_latency": "real send to answer",
     "visible_latency": "intended send to visible",
 }
+HEADLINE = {
+    "load": {
+        "achieved_rate_per_s": "achieved rate",
+        "latency_p50_s": "median latency",
+        "latency_p99_s": "p99 latency",
+        "error_ratio": "errors",
+        "receiver_cpu_s_per_1k": "receiver's CPU per 1,000 events",
+        "provider_cpu_s_per_1k": "provider's CPU per 1,000 polls",
+    },
+    "race": {
+        "latency_p50_s": "median latency",
+        "latency_p99_s": "p99 latency",
+        "requests_per_event": "requests an event",
+        "bytes_per_event": "bytes an event",
+        "provider_cpu_s_per_1k": "provider's CPU per 1,000 events",
+        "receiver_cpu_s_per_1k": "receiver's CPU per 1,000 events",
+        "lost_ratio": "lost",
+    },
+}
 SHORT = {"uncorrected_latency": "from real send", "visible_latency": "to visible"}
 HIDES = 0.9
 """An uncorrected p99 below so much of the corrected one hides a stall worth telling of."""
@@ -63,6 +82,7 @@ def section(run: RecordedRun, ids: Ids) -> Section:
         command=str(document["command"]),
         verdict=verdict,
         tiles=_tiles(run, estimates),
+        headline=tables.headline(estimates, HEADLINE[run.kind]) if len(run.arms) > 1 else None,
         blocks=tuple(block for block in blocks if block is not None),
         machine=machine_text(document),
         digest=str(document["scenario"]["digest"]),
@@ -106,7 +126,15 @@ def _verdict(run: RecordedRun, estimates: Estimates, found: list[rivalry.Rival])
         told, *further = [_endured(run, arm, estimates) for arm in run.arms]
         details = (*further, *_hidden(run, estimates))
     if run.thresholds and not missed:
-        details = (*details, f"Thresholds: all {len(run.thresholds)} met.")
+        met = (
+            "The threshold was met."
+            if len(run.thresholds) == 1
+            else f"All {len(run.thresholds)} thresholds were met."
+        )
+        details = (*details, met)
+    if run.void:
+        details = (f"Had the run been sound: {told}", *details)
+        told = "These figures are not to be trusted, and here is why."
     state: Literal["void", "missed", "good"] = "void" if run.void else "missed" if missed else "good"
     return Verdict(state, told, details, tuple(run.void) + tuple(missed))
 
@@ -120,11 +148,11 @@ def _endured(run: RecordedRun, arm: str, estimates: Estimates) -> str:
     fate = "answered every one" if not failed else f"failed {failed:,} of them"
     cpu = mean_text(of_arm, "receiver_cpu_share" if arm != "polling" else "provider_cpu_share")
     used = "" if cpu == "–" else f", on {cpu} of a core"
+    rate = mean_text(of_arm, "achieved_rate_per_s")
+    p50, p99, slowest = (mean_text(of_arm, f"latency_{name}_s") for name in ("p50", "p99", "max"))
     return (
-        f"{arm}: the {server} was sent {scheduled:,} {noun} at {mean_text(of_arm, 'achieved_rate_per_s')} and "
-        f"{fate}: half within {mean_text(of_arm, 'latency_p50_s')}, 99 % within "
-        f"{mean_text(of_arm, 'latency_p99_s')}, the slowest in {mean_text(of_arm, 'latency_max_s')} from the "
-        f"intended send{used}."
+        f"{arm}: the {server} was sent {scheduled:,} {noun} at {rate} and {fate}: half within {p50}, "
+        f"99 % within {p99}, the slowest in {slowest} from the intended send{used}."
     )
 
 
@@ -143,19 +171,14 @@ def _hidden(run: RecordedRun, estimates: Estimates) -> tuple[str, ...]:
 
 
 def _tiles(run: RecordedRun, estimates: Estimates) -> tuple[Tile, ...]:
-    wanted = (
-        [("latency_p50_s", "median latency"), ("latency_p99_s", "p99 latency"), ("requests_per_event", "requests an event"),
-         ("receiver_cpu_s_per_1k", "receiver CPU per 1,000 events")]
-        if run.kind == "race"
-        else [("achieved_rate_per_s", "achieved rate"), ("latency_p50_s", "median latency"), ("latency_p99_s", "p99 latency"),
-              ("error_ratio", "errors"), ("receiver_cpu_s_per_1k", "receiver CPU per 1,000 events")]
-    )  # fmt: skip
-    few = run.arms[:3]
+    """Of a single arm; several are told side by side."""
+    if len(run.arms) > 1:
+        return ()
+    of_arm = estimates[run.arms[0]]
     return tuple(
-        Tile(mean_text(estimates[arm], metric), f"{arm}: {words}" if len(run.arms) > 1 else words, metric)
-        for arm in few
-        for metric, words in wanted
-        if metric in estimates[arm]
+        Tile(mean_text(of_arm, metric), words)
+        for metric, words in HEADLINE[run.kind].items()
+        if metric in of_arm
     )
 
 
@@ -186,8 +209,8 @@ def _latency(
     note = (
         ""
         if run.kind == "race"
-        else "Solid and thick: from the intended send, the one to believe. Dotted: from the real send, as most "
-        "tools report it. Thin: until the event was visible. "
+        else "Thick: from the intended send, the one to believe. Dotted: from the real send, as most tools "
+        "report it. Thin: until the event was visible. "
     )
     curves = cumulative(
         shown, ids, f"Half of all {what} are {done} within {', '.join(medians)}.", what, void=void, note=note
@@ -218,11 +241,13 @@ def _over_time(run: RecordedRun, ids: Ids, *, void: bool) -> Block | None:
         return None
     left_out = len(run.repetitions) - len(chosen)
     text = (f"Repetitions after the {MOST_REPETITIONS}rd are not drawn here.",) if left_out else ()
+    drawn = [(line.run, _timeline(line, lines, _repetitions(run), ids, void=void)) for line in lines]
     return Block(
         ids.new("time"),
         "Over time",
         text=text,
-        figures=tuple(_timeline(line, lines, _repetitions(run), ids, void=void) for line in lines),
+        figures=tuple(each for number, each in drawn if number == 0),
+        more=tuple(each for number, each in drawn if number > 0),
     )
 
 
@@ -236,7 +261,7 @@ def _timeline(line: Timeline, lines: list[Timeline], repetitions: int, ids: Ids,
     if dots.y.size:
         place = int(np.argmax(dots.y))
         slowest = f"the slowest took {time_text(float(dots.y[place]))}, due at {dots.x[place]:.3g} s"
-    drawn = figure(line, lines, ids, f"{label}: {slowest}{cpu}.", void=void)
+    drawn = figure(line, lines, ids, f"By {line.arm} {slowest}{cpu}.", void=void)
     return Figure(drawn.id, drawn.finding, drawn.how, drawn.plot, drawn.table, label)
 
 

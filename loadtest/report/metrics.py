@@ -43,7 +43,9 @@ COSTS = {
 def estimates_of(summary: pd.DataFrame) -> Estimates:
     """`summary.csv` as estimates; its columns are arm, metric, mean, low, high."""
     found: Estimates = {}
-    for arm, metric, mean, low, high in summary[["arm", "metric", "mean", "low", "high"]].itertuples(index=False):
+    for arm, metric, mean, low, high in summary[["arm", "metric", "mean", "low", "high"]].itertuples(
+        index=False
+    ):
         bounds = (None, None) if math.isnan(low) else (float(low), float(high))
         found.setdefault(str(arm), {})[str(metric)] = Estimate(float(mean), *bounds)
     return found
@@ -66,7 +68,22 @@ def every_metric(estimates: Estimates, repetitions: int) -> Table:
     names = dict.fromkeys(name for of_arm in estimates.values() for name in of_arm)
     rows = tuple((name, *(text_of(of_arm, name) for of_arm in estimates.values())) for name in names)
     note = f"Means of {repetitions} repetitions ± half a 95 % interval." if repetitions > 1 else ""
-    return Table("Every metric", ("metric", *estimates), rows, note)
+    return Table(f"All {len(rows)} metrics", ("metric", *estimates), rows, note)
+
+
+def headline(estimates: Estimates, wanted: Mapping[str, str]) -> Table:
+    """The metrics a reader asks for first, a column an arm.
+
+    Args:
+        estimates: of all arms.
+        wanted: metric -> what to call it.
+    """
+    rows = tuple(
+        (words, *(text_of(of_arm, metric) for of_arm in estimates.values()))
+        for metric, words in wanted.items()
+        if any(metric in of_arm for of_arm in estimates.values())
+    )
+    return Table("In short", ("", *estimates), rows)
 
 
 def server_costs(estimates: Estimates) -> Table | None:
@@ -79,8 +96,8 @@ def server_costs(estimates: Estimates) -> Table | None:
     )
     if not rows:
         return None
-    note = "Idle CPU, measured before the load, is subtracted from CPU. In a polling arm the poller is the receiver."
-    return Table("Server load", ("what", *estimates), rows, note)
+    note = "CPU used while idle is subtracted. In a polling arm the poller counts as the receiver."
+    return Table("What the servers used", ("what", *estimates), rows, note)
 
 
 def ledger_table(ledger: Mapping[str, Mapping[str, int | None]]) -> Table:
@@ -131,7 +148,7 @@ def thresholds_table(thresholds: Sequence[Mapping[str, Any]]) -> Table | None:
         for each in thresholds
     )
     note = "What failed, timed out or never came misses any bound on a latency."
-    return Table("Thresholds", ("threshold", "arm", "measured", "verdict"), rows, note)
+    return Table("Each bound, and what was measured", ("threshold", "arm", "measured", "verdict"), rows, note)
 
 
 def _value(threshold: Mapping[str, Any]) -> str:

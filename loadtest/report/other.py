@@ -24,10 +24,14 @@ def section(run: Run, ids: Ids) -> Section:
     document, notes = run.document, run.notes
     reasons = [str(reason) for reason in notes.get("void") or ()]
     missed = [
-        f"{each.get('arm')}: {each.get('threshold')}" for each in notes.get("thresholds") or () if not each.get("met")
+        f"{each.get('arm')}: {each.get('threshold')}"
+        for each in notes.get("thresholds") or ()
+        if not each.get("met")
     ]
     state: State = "void" if reasons else "missed" if missed else "good"
-    finding = str(notes.get("sentences") or notes.get("finding") or f"The run {document['name']} ended normally.")
+    finding = str(
+        notes.get("sentences") or notes.get("finding") or f"The run {document['name']} ended normally."
+    )
     if not run.complete:
         state, reasons = "incomplete", [f"the run is incomplete: {run.reason}", *reasons]
         finding = "This run did not reach its end; what it left is no result."
@@ -40,7 +44,11 @@ def section(run: Run, ids: Ids) -> Section:
     files = sorted(run.path.glob("*.csv")) if run.complete else []
     blocks = [
         Block(ids.new("pictures"), "Pictures", images=drawn) if drawn else None,
-        Block(ids.new("tables"), "Tables", folded=tuple(_table(run.table(each.stem), each.name) for each in files))
+        Block(
+            ids.new("tables"),
+            "Tables",
+            folded=tuple(_table(run.table(each.stem), each.name) for each in files),
+        )
         if files
         else None,
         Block(ids.new("notes"), "Notes", folded=(_notes(notes),)) if notes else None,
@@ -48,7 +56,11 @@ def section(run: Run, ids: Ids) -> Section:
         provenance_block(run, ids, {}),
     ]
     described = document["scenario"]
-    title = str(document["name"]) if described is None else str(described["values"].get("title") or document["name"])
+    title = (
+        str(document["name"])
+        if described is None
+        else str(described["values"].get("title") or document["name"])
+    )
     return Section(
         id=ids.new(run.path.name),
         kind=str(document["name"]).partition("-")[0],
@@ -65,7 +77,9 @@ def section(run: Run, ids: Ids) -> Section:
 
 
 def _table(frame: pd.DataFrame, name: str) -> Table:
-    rows = tuple(tuple(_cell(value) for value in row) for row in frame.head(MOST_ROWS).itertuples(index=False))
+    rows = tuple(
+        tuple(_cell(value) for value in row) for row in frame.head(MOST_ROWS).itertuples(index=False)
+    )
     more = len(frame) - len(rows)
     note = f"{more:,} further rows are in the run folder." if more > 0 else ""
     return Table(name, tuple(str(column) for column in frame.columns), rows, note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from loadtest.report.scales import FloatArray, Scale
 
 Shape = Literal["line", "step", "dots", "band"]
 LEAST_DIGITS = 4
+_NUMBER = re.compile(r"[-−<]?\d[\d,.e+-]*( ± [^ ]+)?( (µs|ms|s|min|h|%|MB|/s))?$|–$|undefined$|never$")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Plot:
         panels: from top to bottom.
         labels: whether curves are named at their right ends or along themselves.
         marks: values to be marked on the horizontal axis, each with its words.
+        spans: stretches of the horizontal axis to be shaded, each with its words.
         zooms: whether a reader may look at a part of the horizontal axis: time.
         width: of the whole drawing, in its units.
         void: stamp it, its figures are not to be trusted.
@@ -78,6 +81,7 @@ class Plot:
     panels: tuple[Panel, ...]
     labels: Literal["end", "along"] = "end"
     marks: tuple[tuple[float, str], ...] = ()
+    spans: tuple[tuple[float, float, str], ...] = ()
     zooms: bool = False
     width: int = 760
     void: bool = False
@@ -128,6 +132,11 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+    @property
+    def wordy(self) -> list[bool]:
+        """Of each column, whether it holds words, to be read from the left, and not numbers."""
+        return [not all(_NUMBER.match(row[place]) for row in self.rows) for place in range(len(self.head))]
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,11 @@ def provenance_block(run: Run, ids: Ids, arms: Mapping[str, Mapping[str, Any]]) 
         tables=(Table("How this run was made", ("what", "value"), tuple(facts)),),
         folded=(
             Table("Versions", ("package", "version"), versions),
-            Table("Files of the run folder, verified when this report was made", ("file", "bytes", "SHA-256"), files),
+            Table(
+                "Files of the run folder, verified when this report was made",
+                ("file", "bytes", "SHA-256"),
+                files,
+            ),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The arms of a race against each other, event by event: which is sooner, by how much, and how sure that is."""
+"""The arms of a race against each other, event by event: which is sooner, by how much, how surely."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadtest.report.distributions import FINE
 from loadtest.report.metrics import Estimates, mean_text
 from loadtest.report.plot import Curve, Figure, Ids, Panel, Plot, Table
 from loadtest.report.scales import FloatArray, Scale, over, share_text, time_text
@@ -16,6 +17,7 @@ from sim.experiment import Estimate, estimate
 from sim.metrics import QUANTILE_METHOD
 
 POINTS = 400
+_CPU = ("provider_cpu_s_per_1k", "receiver_cpu_s_per_1k")
 
 
 @dataclass(frozen=True)
@@ -114,17 +116,20 @@ def finding(found: Sequence[Rival]) -> str:
 
 
 def price(arms: Sequence[str], estimates: Estimates) -> tuple[str, ...]:
-    """What each arm cost, a sentence each: requests, CPU, and what never came."""
+    """Which arm cost the servers least, and what never came, in sentences."""
+    cpu_s = {
+        arm: sum(estimates[arm][name].mean for name in _CPU)
+        for arm in arms
+        if estimates[arm].keys() >= set(_CPU)
+    }
     told = []
-    for metric, words in (
-        ("requests_per_event", "Requests an event"),
-        ("receiver_cpu_s_per_1k", "Receiver's CPU per 1,000 events"),
-        ("provider_cpu_s_per_1k", "Provider's CPU per 1,000 events"),
-    ):
-        if all(metric in estimates[arm] for arm in arms):
-            told.append(
-                f"{words}: {', '.join(f'{mean_text(estimates[arm], metric)} by {arm}' for arm in arms)}."
-            )
+    if len(cpu_s) > 1:
+        cheapest, *others = sorted(cpu_s, key=lambda arm: cpu_s[arm])
+        against = ", ".join(f"{time_text(cpu_s[arm])} by {arm}" for arm in others)
+        told.append(
+            f"{cheapest} is cheapest for the servers: provider and receiver together used "
+            f"{time_text(cpu_s[cheapest])} of CPU per 1,000 events, against {against}."
+        )
     lost = [
         f"{mean_text(estimates[arm], 'lost_ratio')} by {arm}"
         for arm in arms
@@ -137,7 +142,9 @@ def table(found: Sequence[Rival]) -> Table:
     """Each arm against the fastest one."""
     rows = []
     for rival in found:
-        low, middle, high = (float(np.quantile(rival.later_s, q, method=QUANTILE_METHOD)) for q in (0.05, 0.5, 0.95))
+        low, middle, high = (
+            float(np.quantile(rival.later_s, q, method=QUANTILE_METHOD)) for q in (0.05, 0.5, 0.95)
+        )
         rows.append(
             (
                 rival.arm,
@@ -154,10 +161,12 @@ def table(found: Sequence[Rival]) -> Table:
         "arm", "later on average", "how sure", "median", "middle 90 % of events",
         f"{found[0].fastest} sooner for", "events", "not visible by both",
     )  # fmt: skip
-    return Table(f"Later than {found[0].fastest}, paired by event", head, tuple(rows))
+    return Table(f"later than {found[0].fastest}, paired by event", head, tuple(rows))
 
 
-def figures(found: Sequence[Rival], looks: Mapping[str, str], ids: Ids, *, void: bool) -> tuple[Figure, ...]:
+def figures(
+    found: Sequence[Rival], looks: Mapping[str, str], ids: Ids, *, void: bool, time_title: str = ORIGIN
+) -> tuple[Figure, ...]:
     """The paired differences: their distribution, and one by one as the events were created."""
     fastest = found[0].fastest
     x = over(np.concatenate([rival.later_s for rival in found]), "time", kind="linear")
@@ -173,7 +182,7 @@ def figures(found: Sequence[Rival], looks: Mapping[str, str], ids: Ids, *, void:
                 np.concatenate([ordered[chosen][:1], ordered[chosen]]),
                 np.concatenate([[0.0], share]),
                 looks[rival.arm],
-                "step",
+                "line" if chosen.size > FINE else "step",
                 rival.arm,
             )
         )
@@ -190,10 +199,12 @@ def figures(found: Sequence[Rival], looks: Mapping[str, str], ids: Ids, *, void:
         f"Both arms had the same events; each is compared with itself. Right of 0, {fastest} was sooner.",
         plot, table(found), "Paired differences",
     )  # fmt: skip
-    return spread, _over_time(found, looks, ids, void=void)
+    return spread, _over_time(found, looks, ids, time_title, void=void)
 
 
-def _over_time(found: Sequence[Rival], looks: Mapping[str, str], ids: Ids, *, void: bool) -> Figure:
+def _over_time(
+    found: Sequence[Rival], looks: Mapping[str, str], ids: Ids, time_title: str, *, void: bool
+) -> Figure:
     fastest = found[0].fastest
     y = over(np.concatenate([rival.later_s for rival in found]), "time", kind="linear")
     curves = []
@@ -208,7 +219,7 @@ def _over_time(found: Sequence[Rival], looks: Mapping[str, str], ids: Ids, *, vo
         )  # fmt: skip
     panel = Panel(f"how much later than by {fastest}", y, tuple(curves), ((0.0, ""),), height=200)
     end_s = max(float(rival.created_s.max()) for rival in found)
-    plot = Plot(Scale("linear", 0.0, end_s or 1.0, "number"), ORIGIN, (panel,), zooms=True, void=void)
+    plot = Plot(Scale("linear", 0.0, end_s or 1.0, "number"), time_title, (panel,), zooms=True, void=void)
     worst = max(found, key=lambda rival: float(rival.later_s.max()))
     place = int(np.argmax(worst.later_s))
     told = (
@@ -223,6 +234,6 @@ def _over_time(found: Sequence[Rival], looks: Mapping[str, str], ids: Ids, *, vo
         )
         for rival in found
     )
-    extremes = Table("Extremes of the differences", ("arm", "least", "most", "most at"), rows)
+    extremes = Table("extremes of the differences", ("arm", "least", "most", "most at"), rows)
     how = f"A dot an event, of every repetition, at most about {DOTS} an arm; above 0, {fastest} was sooner."
     return Figure(ids.new("differences-time"), told, how, plot, extremes, "Differences over time")

@@ -45,16 +45,18 @@ class Scale:
 
     def laid_out(self, values: FloatArray) -> FloatArray:
         """Values in the units in which the axis is even: themselves, logarithms, or nines."""
+        laid_out = values
         if self.kind == "log":
-            return np.log10(np.maximum(values, self.low))
-        if self.kind == "percentile":
-            return -np.log10(1 - np.minimum(values, 1 - 1e-12))
-        return values
+            laid_out = np.log10(np.maximum(values, self.low))
+        elif self.kind == "percentile":
+            laid_out = -np.log10(1 - np.minimum(values, 1 - 1e-12))
+        return laid_out
 
     def ticks(self, most: int = 7) -> list[float]:
         """Round values between the ends, about so many."""
         if self.kind == "percentile":
-            return [q for q in (0.0, 0.5, 0.75, 0.9, *_nines()) if self.low <= q <= self.high]
+            fives = (0.95,) if self.high < 0.9999 else ()
+            return [q for q in (0.0, 0.5, 0.75, 0.9, *fives, *_nines()) if self.low <= q <= self.high]
         if self.kind == "log":
             return self._log_ticks(most)
         step = _round_step((self.high - self.low) / most)
@@ -84,7 +86,8 @@ def share_text(share: float) -> str:
     """A share of 1 in per cent; one that is nearly everything keeps the digits that say so."""
     percent = 100 * share
     if 99 < percent < 100:
-        return f"{percent:.6f}".rstrip("0").rstrip(".")[:7] + " %"
+        nines = math.ceil(-math.log10(100 - percent) - 1e-9)
+        return f"{percent:.{min(nines + 1, 9)}f} %"
     return f"{number_text(percent)} %"
 
 

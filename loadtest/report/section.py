@@ -50,11 +50,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Tile:
-    """One headline figure: its value, what it is, and what that means."""
+    """One headline figure: its value, and what it is."""
 
     value: str
     name: str
-    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,7 @@ class Block:
         heading: what it is about.
         text: sentences before the rest.
         figures: drawn one under the other.
+        more: further figures, which a reader opens.
         tables: always shown.
         folded: tables a reader opens: the long ones.
         images: pictures of a kind of run this report has no drawing of its own for.
@@ -84,20 +84,16 @@ class Block:
     heading: str
     text: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
+    more: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
     folded: tuple[Table, ...] = ()
     images: tuple[Image, ...] = ()
     source: str = ""
 
     @property
-    def zooms(self) -> bool:
-        """Whether a reader may choose a stretch of time for its figures."""
-        return any(figure.plot.zooms for figure in self.figures)
-
-    @property
-    def longest_s(self) -> float:
-        """The end of the time its figures show."""
-        return max((figure.plot.x.high for figure in self.figures if figure.plot.zooms), default=0.0)
+    def zooms_from(self) -> str:
+        """The id of the first figure of which a reader may choose a stretch of time; empty for none."""
+        return next((figure.id for figure in self.figures if figure.plot.zooms), "")
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,8 @@ class Section:
         start: when it began.
         command: what was asked.
         verdict: what it came to.
-        tiles: headline figures.
+        tiles: headline figures of a single arm.
+        headline: the same of several, a column an arm; None for a single one.
         blocks: the rest.
         machine: what it ran on, for the comparison of several.
         digest: of its scenario.
@@ -132,4 +129,5 @@ class Section:
     machine: str
     digest: str
     curves: tuple[Distribution, ...] = ()
+    headline: Table | None = None
     estimates: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)

@@ -12,14 +12,17 @@ from loadtest.report.metrics import estimates_of, mean_text, text_of
 from loadtest.report.plot import Figure, Ids
 from loadtest.report.provenance import machine_text, provenance_block, scenario_block
 from loadtest.report.scales import time_text
-from loadtest.report.section import Block, Section, Tile, Verdict
+from loadtest.report.section import Block, Section, Verdict
 from loadtest.runs import RecordedRun
 
-TILES = (
-    ("latency_p50_s", "median latency"),
-    ("latency_p99_s", "p99 latency"),
-    ("requests_per_event", "requests an event"),
-)
+HEADLINE = {
+    "latency_p50_s": "median latency",
+    "latency_p99_s": "p99 latency",
+    "requests_per_event": "requests an event",
+    "bytes_per_event": "bytes an event",
+    "duplicates_per_event": "duplicates an event",
+    "lost_ratio": "lost",
+}
 
 
 def section(run: RecordedRun, ids: Ids) -> Section:
@@ -51,12 +54,8 @@ def section(run: RecordedRun, ids: Ids) -> Section:
         start=str(document["start"]),
         command=str(document["command"]),
         verdict=verdict,
-        tiles=tuple(
-            Tile(mean_text(estimates[m], metric), f"{m}: {words}", metric)
-            for m in run.arms[:3]
-            for metric, words in TILES
-            if metric in estimates[m]
-        ),
+        tiles=(),
+        headline=tables.headline(estimates, HEADLINE),
         blocks=tuple(block for block in blocks if block is not None),
         machine=machine_text(document),
         digest=str(document["scenario"]["digest"]),
@@ -79,7 +78,7 @@ def _distributions(run: RecordedRun) -> list[Distribution]:
 def _paired(run: RecordedRun, found: list[rivalry.Rival], ids: Ids) -> Block | None:
     if not found:
         return None
-    figures = rivalry.figures(found, looks(run.arms), ids, void=False)
+    figures = rivalry.figures(found, looks(run.arms), ids, void=False, time_title=timelines.SIMULATED)
     return Block(ids.new("paired"), "The same events, mechanism against mechanism", figures=figures)
 
 
@@ -109,17 +108,47 @@ def _over_time(run: RecordedRun, ids: Ids) -> Block | None:
         timelines.simulated(str(mechanism), rows, look[str(mechanism)])
         for mechanism, rows in series.groupby("mechanism", sort=False)
     ]
-    return Block(ids.new("time"), "Over time", figures=tuple(_drawn(line, lines, ids) for line in lines))
+    spans = _outages(run)
+    told = tuple(f"Shaded: {words}, {time_text(start)} to {time_text(end)}." for start, end, words in spans)
+    return Block(
+        ids.new("time"),
+        "Over time",
+        text=told,
+        figures=tuple(_drawn(line, lines, ids, spans) for line in lines),
+    )
 
 
-def _drawn(line: timelines.Timeline, lines: list[timelines.Timeline], ids: Ids) -> Figure:
+def _outages(run: RecordedRun) -> tuple[tuple[float, float, str], ...]:
+    """When each scheduled outage starts and ends, and what it is."""
+    values = run.folder.document["scenario"]["values"]
+    return tuple(
+        (
+            outage["start_s"],
+            outage["start_s"] + outage["duration_s"],
+            f"{words}, {outage['kind'].replace('_', ' ')}",
+        )
+        for name, words in (
+            ("receiver", "outage of the receiver"),
+            ("provider_api", "outage of the events API"),
+        )
+        for outage in values.get(name, {}).get("outages", ())
+    )
+
+
+def _drawn(
+    line: timelines.Timeline,
+    lines: list[timelines.Timeline],
+    ids: Ids,
+    spans: tuple[tuple[float, float, str], ...],
+) -> Figure:
     backlog = line.panels["events not yet visible"][0]
     place = int(np.argmax(backlog.y))
     return timelines.figure(
         line,
         lines,
         ids,
-        f"{line.arm}: at most {backlog.y[place]:,.0f} events wait to become visible, "
+        f"By {line.arm} at most {backlog.y[place]:,.0f} events wait to become visible, "
         f"{time_text(float(backlog.x[place]))} after the start.",
         void=False,
+        spans=spans,
     )

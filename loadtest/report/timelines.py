@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loadtest.report.looks import solid
 from loadtest.report.plot import Curve, Figure, Ids, Panel, Plot, Table
 from loadtest.report.processes import process_panels
 from loadtest.report.scales import FloatArray, Scale, over, time_text
@@ -24,6 +25,7 @@ DOTS = 1000
 HEIGHT = 88
 TABLED = 60
 ORIGIN = "seconds since the first event was due"
+SIMULATED = "simulated seconds"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def of_repetition(repetition: Repetition, look: str, done: str) -> Timeline | No
         look: the arm's.
         done: what becomes of a request or an event: answered, or visible.
     """
+    look = solid(look)
     found = repetition.latencies()
     latencies = found.get("latency") or found.get("visible_latency")
     if latencies is None or latencies.created_s.size == 0:
@@ -65,22 +68,24 @@ def of_repetition(repetition: Repetition, look: str, done: str) -> Timeline | No
     noted_s = (repetition.notes["end_us"] - repetition.notes["origin_us"]) / 1e6
     end_s = max(float(created_s.max()), float(finished_s.max(initial=0.0)), noted_s)
     bin_s = bin_width_s(end_s, created_s.size)
-    edges = np.arange(0.0, end_s + bin_s, bin_s)
-    due, came = (np.histogram(times, edges)[0] / bin_s for times in (created_s, finished_s))
+    edges = _edges(end_s, bin_s)
+    due, came = (np.histogram(times, edges)[0] / np.diff(edges) for times in (created_s, finished_s))
     median_s = _binned_medians(latencies, edges)
-    starts, middles = edges[:-1], edges[:-1] + bin_s / 2
+    starts, middles = edges[:-1], (edges[:-1] + edges[1:]) / 2
     panels = {
         "per second": [
-            Curve("due", "due", starts, due, "c6 d4", "step", "due"),
-            Curve(done, done, starts, came, look, "step", done),
+            Curve("due", "due", edges, _held(due), "c6 d4", "step", "due"),
+            Curve(done, done, edges, _held(came), look, "step", done),
         ],
         "latency": [
             *_dots(latencies, look),
             Curve("latency", "median latency", middles, median_s, look, "line", "median"),
         ],
     }
-    if done == "visible":
-        at_s, waiting = _backlog(np.sort(created_s), finished_s, end_s)
+    seen = found.get("visible_latency") or (latencies if done == "visible" else None)
+    if seen is not None:
+        visible_s = np.sort((seen.created_s + seen.latency_s)[np.isfinite(seen.latency_s)])
+        at_s, waiting = _backlog(np.sort(seen.created_s), visible_s, end_s)
         panels["events not yet visible"] = [
             Curve("backlog", "not yet visible", at_s, waiting, look, "step", "backlog")
         ]
@@ -92,8 +97,8 @@ def of_repetition(repetition: Repetition, look: str, done: str) -> Timeline | No
     ]
     head = ("from second", "due, per s", f"{done}, per s", "median latency of those due")
     how = (
-        f"Rates are counted in bins of {bin_s:g} s. A latency stands where its event was due: the line is the "
-        f"median of each bin, dots are single events, at most {DOTS} of them and the slowest always."
+        f"Rates are counted in bins of {bin_s:g} s. A latency stands where its event was due: the line is "
+        f"the median of each bin, dots are single events, at most {DOTS} of them and the slowest always."
     )
     return Timeline(
         repetition.arm, repetition.run, end_s, panels, thinned(repetition.arm, head, rows), how
@@ -102,9 +107,10 @@ def of_repetition(repetition: Repetition, look: str, done: str) -> Timeline | No
 
 def simulated(mechanism: str, series: pd.DataFrame, look: str) -> Timeline:
     """A simulation's replication 0 over time, from its `series.csv` (`sim.timeseries.SERIES_COLUMNS`)."""
+    look = solid(look)
     starts = series["start_s"].to_numpy(dtype=np.float64)
     ends = series["end_s"].to_numpy(dtype=np.float64)
-    width = ends - starts
+    width, edges = ends - starts, np.append(starts, ends[-1])
     columns = {
         name: series[name].to_numpy(dtype=np.float64)
         for name in ("requests", "created", "visible", "backlog", "latency_mean_s", "latency_p95_s")
@@ -112,11 +118,11 @@ def simulated(mechanism: str, series: pd.DataFrame, look: str) -> Timeline:
     middles = (starts + ends) / 2
     panels = {
         "events per second": [
-            Curve("due", "created", starts, columns["created"] / width, "c6 d4", "step", "created"),
-            Curve("visible", "visible", starts, columns["visible"] / width, look, "step", "visible"),
+            Curve("due", "created", edges, _held(columns["created"] / width), "c6 d4", "step", "created"),
+            Curve("visible", "visible", edges, _held(columns["visible"] / width), look, "step", "visible"),
         ],
         "requests per second": [
-            Curve("requests", "requests", starts, columns["requests"] / width, look, "step", "requests")
+            Curve("requests", "requests", edges, _held(columns["requests"] / width), look, "step", "requests")
         ],
         "latency": [
             Curve("p95", "95th percentile", middles, columns["latency_p95_s"], f"{look} thin", "line", "p95"),
@@ -137,11 +143,19 @@ def simulated(mechanism: str, series: pd.DataFrame, look: str) -> Timeline:
     head = ("from second", "created", "visible", "requests", "backlog at its end", "mean latency")
     how = f"Replication 1, in {len(starts)} bins of {width[0]:g} s, warm-up and drain included."
     return Timeline(
-        mechanism, 0, float(ends[-1]), panels, thinned(mechanism, head, rows), how, "simulated seconds"
+        mechanism, 0, float(ends[-1]), panels, thinned(mechanism, head, rows), how, SIMULATED
     )  # fmt: skip
 
 
-def figure(timeline: Timeline, others: Sequence[Timeline], ids: Ids, finding: str, *, void: bool) -> Figure:
+def figure(
+    timeline: Timeline,
+    others: Sequence[Timeline],
+    ids: Ids,
+    finding: str,
+    *,
+    void: bool,
+    spans: tuple[tuple[float, float, str], ...] = (),
+) -> Figure:
     """The panels of one arm, on the scales of all.
 
     Args:
@@ -150,6 +164,7 @@ def figure(timeline: Timeline, others: Sequence[Timeline], ids: Ids, finding: st
         ids: of the page.
         finding: the caption.
         void: stamp it.
+        spans: stretches of time to shade, each with its words.
     """
     panels = []
     for title, curves in timeline.panels.items():
@@ -157,9 +172,8 @@ def figure(timeline: Timeline, others: Sequence[Timeline], ids: Ids, finding: st
         scale = over(heights, "time") if title == "latency" else over(heights, kind="linear")
         panels.append(Panel(title, scale, tuple(curves), height=HEIGHT))
     end_s = max(each.end_s for each in others)
-    plot = Plot(
-        Scale("linear", 0.0, end_s, "number"), timeline.title, tuple(panels), zooms=True, void=void
-    )  # fmt: skip
+    x = Scale("linear", 0.0, end_s, "number")
+    plot = Plot(x, timeline.title, tuple(panels), spans=spans, zooms=True, void=void)
     same = " All arms are drawn to the same scales." if len(others) > 1 else ""
     return Figure(
         ids.new(f"time-{timeline.arm}"), finding, timeline.how + same, plot, timeline.table, timeline.arm
@@ -171,6 +185,19 @@ def bin_width_s(end_s: float, count: int) -> float:
     least = end_s / max(8, min(BINS, count / PER_BIN))
     power = 10.0 ** math.floor(math.log10(least))
     return next((digit * power for digit in (1, 2, 5) if digit * power >= least * 0.999), 10 * power)
+
+
+def _edges(end_s: float, bin_s: float) -> FloatArray:
+    """Where bins begin and the last one ends; a short rest belongs to the bin before it."""
+    edges = np.arange(0.0, end_s, bin_s)
+    if edges.size > 1 and end_s - edges[-1] < bin_s / 2:
+        edges = edges[:-1]
+    return np.append(edges, end_s)
+
+
+def _held(values: FloatArray) -> FloatArray:
+    """A value a bin, the last one held until its end."""
+    return np.append(values, values[-1])
 
 
 def thinned(name: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:

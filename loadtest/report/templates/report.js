@@ -58,12 +58,22 @@
       this.addChoice();
       this.addReading();
       this.controls.hidden = false;
+      this.letScroll();
+    }
+
+    /* A drawing wider than its place scrolls, so the keyboard must reach it. */
+    letScroll() {
+      const canvas = this.svg.parentElement;
+      new ResizeObserver(() => {
+        if (canvas.scrollWidth > canvas.clientWidth) canvas.setAttribute("tabindex", "0");
+        else canvas.removeAttribute("tabindex");
+      }).observe(canvas);
     }
 
     addChoice() {
       const groups = [...new Set([...this.svg.querySelectorAll("[data-group]")].map((each) => each.dataset.group))];
       if (groups.length < 2) return;
-      const choice = make("fieldset", {}, make("legend", {}, "Show"));
+      const choice = make("div", { class: "choice", role: "group", "aria-label": "Curves shown" }, make("span", {}, "Show"));
       for (const group of groups) {
         const box = make("input", { type: "checkbox" });
         box.checked = true;

@@ -87,7 +87,7 @@ def share_text(share: float) -> str:
     percent = 100 * share
     if 99 < percent < 100:
         nines = math.ceil(-math.log10(100 - percent) - 1e-9)
-        return f"{percent:.{min(nines + 1, 9)}f} %"
+        return f"{percent:.{min(nines + 1, 9)}f}".rstrip("0").rstrip(".") + " %"
     return f"{number_text(percent)} %"
 
 

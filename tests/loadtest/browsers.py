@@ -17,7 +17,9 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A running browser; skipped, or failed where every service has to be there, when there is none."""
-    program = os.environ.get("HOOKBENCH_TEST_CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = os.environ.get("HOOKBENCH_TEST_CHROMIUM") or next(
+        filter(None, map(shutil.which, PROGRAMS)), None
+    )
     if program is None:
         missing(f"there is no browser: none of {', '.join(PROGRAMS)} is on PATH (apt-get install chromium)")
     with sync_playwright() as playwright:

@@ -1,10 +1,12 @@
-"""Protects reports: the verdict comes first and says what the figures say, and nothing a run holds can act."""
+"""Protects reports: the verdict says what the figures say, and nothing a run holds can act."""
 
 from __future__ import annotations
 
 import json
 import re
 from html.parser import HTMLParser
+from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -245,8 +247,38 @@ def test_the_page_refers_to_nothing_outside_itself(hostile_page):
 def test_headings_never_skip_a_level(hostile_page):
     levels = [int(tag[1]) for tag in Page(hostile_page).headings]
     assert levels[0] == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
     assert levels.count(1) == 1
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2.2 defines it."""
+    channels = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def test_every_colour_can_be_read_on_its_ground_in_light_in_dark_and_on_paper():
+    style = resources.files("loadtest.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+    palettes = [
+        dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6})", block)) for block in style.split(":root {")[1:]
+    ]
+    assert len(palettes) == 3
+    for palette in palettes:
+        for ground in ("ground", "raised"):
+            below = luminance(palette[ground])
+            for name in (
+                "ink",
+                "soft",
+                "link",
+                "good",
+                "void",
+                "missed",
+                "model",
+                *(f"c{n}" for n in range(7)),
+            ):
+                low, high = sorted((below, luminance(palette[name])))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (name, palette[name], ground)
 
 
 def test_the_same_runs_make_the_same_page(tmp_path):
@@ -290,4 +322,4 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 def test_the_command_writes_the_file_and_says_where(tmp_path, elsewhere, capsys):
     assert hookbench.run(["report", str(raced(tmp_path)), str(raced(tmp_path)), "-o", "both.html"]) == 0
     assert capsys.readouterr().out.startswith("report: both.html (")
-    assert "<h2 id=\"together\">Side by side</h2>" in (elsewhere / "both.html").read_text(encoding="utf-8")
+    assert '<h2 id="together">Side by side</h2>' in (elsewhere / "both.html").read_text(encoding="utf-8")

@@ -64,7 +64,9 @@ def opened(browser: Browser, url: str, **options) -> Iterator[Page]:
 
 def violations(page: Page, *rules: str) -> list[str]:
     """What axe-core objects to, by all of its rules or by some."""
-    options = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
+    options: dict[str, object] = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = {"type": "rule", "values": rules}
     found = Axe().run(page, options=options).response["violations"]
     return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
 
@@ -72,15 +74,21 @@ def violations(page: Page, *rules: str) -> list[str]:
 def test_it_draws_every_figure_and_stays_silent_offline(browser, report):
     with opened(browser, report) as page:
         figures = page.locator("figure")
-        assert figures.count() == page.locator("svg.plot").count() == page.locator(".controls:not([hidden])").count()
+        assert (
+            figures.count()
+            == page.locator("svg.plot").count()
+            == page.locator(".controls:not([hidden])").count()
+        )
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280
         empty = page.evaluate(
             "[...document.querySelectorAll('svg.plot:not(details *)')]"
-            ".filter(plot => ![...plot.querySelectorAll('.curve')].some(c => c.getBoundingClientRect().width > 50))"
-            ".length"
+            ".filter(plot => ![...plot.querySelectorAll('.curve')]"
+            ".some(curve => curve.getBoundingClientRect().width > 50)).length"
         )
         assert empty == 0
-        colours = page.evaluate("[...document.querySelectorAll('.curve')].map(c => getComputedStyle(c).stroke)")
+        colours = page.evaluate(
+            "[...document.querySelectorAll('.curve')].map(c => getComputedStyle(c).stroke)"
+        )
         assert "none" not in colours
         assert page.title().startswith("Good: </title>"), "the hostile title is text"
 
@@ -117,7 +125,8 @@ def test_without_scripts_it_is_whole(browser, report):
 
 def test_axe_finds_nothing_to_object_to(browser, report):
     with opened(browser, report, color_scheme="light") as page:
-        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        for kind in ("figure > details", ".block > details:not(.printed)", ".printed"):
+            page.evaluate("kind => { document.querySelector(kind).open = true }", kind)
         assert violations(page) == []
         page.emulate_media(color_scheme="dark")
         assert violations(page, "color-contrast") == []
@@ -209,11 +218,14 @@ def test_on_a4_no_figure_is_cut_and_no_control_is_printed(browser, report):
         assert all(height < A4_HEIGHT_PX and cut == "avoid" for height, cut in heights)
         assert not page.locator(".controls, .zoom").first.is_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= round(A4_WIDTH_PX)
-        assert page.locator("details.printed table").first.is_visible(), "long tables are printed, though folded"
+        assert page.locator("details.printed table").first.is_visible(), (
+            "long tables are printed, though folded"
+        )
         assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
 
 def test_who_wants_less_motion_gets_none(browser, report):
-    for wish, behaviour in (("reduce", "auto"), ("no-preference", "smooth")):
-        with opened(browser, report, reduced_motion=wish) as page:
+    with opened(browser, report) as page:
+        for wish, behaviour in (("reduce", "auto"), ("no-preference", "smooth")):
+            page.emulate_media(reduced_motion=wish)
             assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == behaviour

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from rich.console import Console
 from rich.table import Table
 
@@ -55,6 +57,9 @@ def show(result: LoadResult, console: Console | None = None) -> None:
     if unlike:
         console.print(f"unlike the model: {'; '.join(unlike)}")
     console.print(f"run folder: {result.path}", soft_wrap=True, highlight=False)
+    console.print(
+        f"report: hookbench report {shlex.quote(str(result.path))}", soft_wrap=True, highlight=False
+    )
 
 
 def _ledger(result: LoadResult) -> Table:

@@ -89,7 +89,7 @@ def simulate(
         sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
         return
     show_outcome(outcome)
-    typer.echo(f"run folder: {path}")
+    typer.echo(f"run folder: {path}\nreport: hookbench report {shlex.quote(str(path))}")
 
 
 def run_simulation(

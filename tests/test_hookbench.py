@@ -38,7 +38,9 @@ def test_without_a_command_the_help_is_shown(elsewhere: Path) -> None:
         assert command in answer.stdout
 
 
-@pytest.mark.parametrize("command", ["simulate", "narrate", "load", "race", "trace", "scenarios", "demo"])
+@pytest.mark.parametrize(
+    "command", ["simulate", "narrate", "load", "race", "report", "trace", "scenarios", "demo"]
+)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert hookbench.run([command, "--help"]) == 0
     assert "Usage: hookbench" in capsys.readouterr().out

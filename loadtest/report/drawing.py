@@ -169,19 +169,12 @@ def _horizontal_ticks(plot: Plot, top: float, bottom: float, across: float) -> M
 
 
 def _marks(plot: Plot, top: float, across: float, bottom: float) -> Iterable[Markup]:
-    """Lines across all panels, each with its words, one below the other so that none covers another."""
-    for place, (value, words) in enumerate(plot.marks):
-        share = _share(plot.x, value)
-        x, right = LEFT + across * share, share < 0.6
+    """Lines across all panels, their words above the first one, beside its title."""
+    least = LEFT + LETTER * (len(plot.panels[0].title) + 2)
+    for value, words in plot.marks:
+        x = LEFT + across * _share(plot.x, value)
         yield _line(x, top, x, bottom, "mark")
-        # Above the curves where they are still low beside the line, else beneath them.
-        beside = plot.x.place(plot.panels[0].curves[0].x) <= share + (LETTER * len(words) + 6) / across
-        risen = any(
-            plot.panels[0].y.place(curve.y[beside[: curve.y.size]]).max(initial=0.0) > 0.6
-            for curve in plot.panels[0].curves[:1]
-        )
-        y = bottom - 8 - LINE * place if risen and right else top + 26 + LINE * place
-        yield _text(x + (6 if right else -6), y, words, "mark-label", "start" if right else "end")
+        yield _text(max(x - LETTER * len(words) / 2, least), top - 9, words, "mark-label")
 
 
 def _ticks(scale: Scale, most: int) -> list[tuple[float, float]]:

@@ -17,6 +17,7 @@ from loadtest.report.provenance import machine_text, provenance_block, scenario_
 from loadtest.report.scales import time_text
 from loadtest.report.section import Block, Section, Tile, Verdict
 from loadtest.report.timelines import Timeline, figure, of_repetition
+from loadtest.report.words import by_arm
 from loadtest.runs import RecordedRun
 from loadtest.verdict import THRESHOLD
 
@@ -204,8 +205,7 @@ def _latency(
         return None
     what = "events" if run.kind == "race" else "requests"
     done = "visible" if run.kind == "race" else "answered"
-    medians = [f"{mean_text(estimates[arm], 'latency_p50_s')} by {arm}" for arm in run.arms]
-    tails = [f"{mean_text(estimates[arm], 'latency_p99_s')} by {arm}" for arm in run.arms]
+    medians, tails = (by_arm(run.arms, estimates, f"latency_{name}_s") for name in ("p50", "p99"))
     note = (
         ""
         if run.kind == "race"
@@ -213,10 +213,10 @@ def _latency(
         "report it. Thin: until the event was visible. "
     )
     curves = cumulative(
-        shown, ids, f"Half of all {what} are {done} within {', '.join(medians)}.", what, void=void, note=note
+        shown, ids, f"Half of all {what} are {done} within {medians}.", what, void=void, note=note
     )
     tail = percentiles(
-        shown, ids, f"99 % of all {what} are {done} within {', '.join(tails)}.", what,
+        shown, ids, f"99 % of all {what} are {done} within {tails}.", what,
         marks=_bounds(run), void=void, note=note,
     )  # fmt: skip
     return Block(ids.new("latency"), "Latency", figures=(tail, curves))

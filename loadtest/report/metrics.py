@@ -30,6 +30,7 @@ MEANING = {
     "pending": "published, but still being tried at the end",
 }
 
+MOST_COLUMNS = 4
 SERVERS = ("provider", "receiver")
 COSTS = {
     "cpu_s_per_1k": "CPU-seconds per 1,000 delivered",
@@ -72,7 +73,7 @@ def every_metric(estimates: Estimates, repetitions: int) -> Table:
 
 
 def headline(estimates: Estimates, wanted: Mapping[str, str]) -> Table:
-    """The metrics a reader asks for first, a column an arm.
+    """The metrics a reader asks for first: a column an arm, or a row an arm when there are many.
 
     Args:
         estimates: of all arms.
@@ -83,7 +84,11 @@ def headline(estimates: Estimates, wanted: Mapping[str, str]) -> Table:
         for metric, words in wanted.items()
         if any(metric in of_arm for of_arm in estimates.values())
     )
-    return Table("In short", ("", *estimates), rows)
+    head = ("", *estimates)
+    if len(estimates) > MOST_COLUMNS:
+        head, *rest = zip(head, *rows, strict=True)
+        rows = tuple(rest)
+    return Table("In short", head, rows)
 
 
 def server_costs(estimates: Estimates) -> Table | None:

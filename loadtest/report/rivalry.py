@@ -12,6 +12,7 @@ from loadtest.report.metrics import Estimates, mean_text
 from loadtest.report.plot import Curve, Figure, Ids, Panel, Plot, Table
 from loadtest.report.scales import FloatArray, Scale, over, share_text, time_text
 from loadtest.report.timelines import DOTS, ORIGIN
+from loadtest.report.words import listed
 from loadtest.runs import RecordedRun
 from sim.experiment import Estimate, estimate
 from sim.metrics import QUANTILE_METHOD
@@ -101,17 +102,23 @@ def rivals(run: RecordedRun) -> list[Rival]:
 
 def finding(found: Sequence[Rival]) -> str:
     """Which way is better, by how much, in a sentence with figures and interval."""
-    nearest = found[0]
+    fastest = found[0].fastest
+    alike = [rival.arm for rival in found if not rival.later_s.any()]
+    others = [rival for rival in found if rival.later_s.any()]
+    if not others:
+        return f"{' and '.join([fastest, *alike])} are alike: each event was visible at the same instant."
+    nearest = others[0]
+    who = f"{fastest} (and, alike to the instant, {', '.join(alike)})" if alike else fastest
     sooner = (
         f"{time_text(nearest.mean.mean)} sooner than by {nearest.arm} on average ({nearest.interval_text()})"
     )
     share = f"sooner for {share_text(nearest.sooner)} of {nearest.later_s.size:,} events"
     if nearest.certain or nearest.mean.low is None:
-        others = "" if len(found) == 1 else f" It is the fastest of {len(found) + 1} arms."
-        return f"{nearest.fastest} is faster: an event was visible {sooner}, and {share}.{others}"
+        rest = "" if len(found) == 1 else f" It is the fastest of {len(found) + 1} arms."
+        return f"{who} is faster: an event was visible {sooner}, and {share}.{rest}"
     return (
-        f"No difference in latency between {nearest.fastest} and {nearest.arm} is proven: by "
-        f"{nearest.fastest} an event was visible {sooner}, an interval that holds 0; it was {share}."
+        f"No difference in latency between {who} and {nearest.arm} is proven: by {fastest} an event was "
+        f"visible {sooner}, an interval that holds 0; it was {share}."
     )
 
 
@@ -125,7 +132,7 @@ def price(arms: Sequence[str], estimates: Estimates) -> tuple[str, ...]:
     told = []
     if len(cpu_s) > 1:
         cheapest, *others = sorted(cpu_s, key=lambda arm: cpu_s[arm])
-        against = ", ".join(f"{time_text(cpu_s[arm])} by {arm}" for arm in others)
+        against = listed([f"{time_text(cpu_s[arm])} by {arm}" for arm in others])
         told.append(
             f"{cheapest} is cheapest for the servers: provider and receiver together used "
             f"{time_text(cpu_s[cheapest])} of CPU per 1,000 events, against {against}."
@@ -187,15 +194,21 @@ def figures(
             )
         )
     panel = Panel("share of events", Scale("linear", 0, 1.03, "share"), tuple(curves), height=220)
-    marks = ((0.0, f"{fastest} sooner →"), *((rival.mean.mean, f"mean, {rival.arm}") for rival in found[:1]))
-    plot = Plot(x, f"how much later than by {fastest}", (panel,), labels="along", marks=marks, void=void)
-    told = "; ".join(
-        f"by {rival.arm} an event came {time_text(rival.mean.mean)} later than by {fastest} on average, and "
-        f"later for {share_text(rival.sooner)} of events"
-        for rival in found
+    nearest = found[0]
+    marks = [(0.0, "")]
+    if len(found) == 1:
+        marks.append((nearest.mean.mean, f"mean: {time_text(nearest.mean.mean)}"))
+    plot = Plot(
+        x, f"how much later than by {fastest}", (panel,), labels="along", marks=tuple(marks), void=void
+    )
+    told = listed(
+        [
+            f"{time_text(rival.mean.mean)} by {rival.arm} ({share_text(rival.sooner)} of events)"
+            for rival in found
+        ]
     )
     spread = Figure(
-        ids.new("differences"), told[0].upper() + told[1:] + ".",
+        ids.new("differences"), f"Later than by {fastest}, on average and for how many events: {told}.",
         f"Both arms had the same events; each is compared with itself. Right of 0, {fastest} was sooner.",
         plot, table(found), "Paired differences",
     )  # fmt: skip

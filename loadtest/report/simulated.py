@@ -8,11 +8,12 @@ from loadtest.report import metrics as tables
 from loadtest.report import rivalry, timelines
 from loadtest.report.distributions import Distribution, cumulative, percentiles
 from loadtest.report.looks import looks
-from loadtest.report.metrics import estimates_of, mean_text, text_of
+from loadtest.report.metrics import estimates_of, text_of
 from loadtest.report.plot import Figure, Ids
 from loadtest.report.provenance import machine_text, provenance_block, scenario_block
 from loadtest.report.scales import time_text
 from loadtest.report.section import Block, Section, Verdict
+from loadtest.report.words import by_arm, listed
 from loadtest.runs import RecordedRun
 
 HEADLINE = {
@@ -31,9 +32,9 @@ def section(run: RecordedRun, ids: Ids) -> Section:
     replications = int(run.folder.notes["replications"])
     found = rivalry.rivals(run)
     shown = _distributions(run)
-    told = "; ".join(f"{text_of(estimates[m], 'latency_p50_s')} by {m}" for m in run.arms)
+    told = listed([f"{text_of(estimates[m], 'latency_p50_s')} by {m}" for m in _by_median(estimates)])
     finding = f"The model expects half of all events to be visible within {told}"
-    finding += f" (mean of {replications} replications ± half a 95 % interval)." if replications > 1 else "."
+    finding += f", ± half a 95 % interval over {replications} replications." if replications > 1 else "."
     details = (rivalry.finding(found),) if found else ()
     verdict = Verdict("model", finding, (*details, *rivalry.price(run.arms, estimates)))
     blocks = [
@@ -64,6 +65,11 @@ def section(run: RecordedRun, ids: Ids) -> Section:
     )
 
 
+def _by_median(estimates: tables.Estimates) -> list[str]:
+    known = [m for m in estimates if "latency_p50_s" in estimates[m]]
+    return sorted(known, key=lambda m: estimates[m]["latency_p50_s"].mean)
+
+
 def _distributions(run: RecordedRun) -> list[Distribution]:
     look = looks(run.arms)
     shown = []
@@ -88,8 +94,7 @@ def _latency(
     if not any(np.isfinite(each.latency_s).any() for each in shown):
         text = "The run kept metrics only: too many deliveries to keep each, so there is no curve to draw."
         return Block(ids.new("latency"), "Latency", text=(text,))
-    medians = ", ".join(f"{mean_text(estimates[m], 'latency_p50_s')} by {m}" for m in run.arms)
-    tails = ", ".join(f"{mean_text(estimates[m], 'latency_p99_s')} by {m}" for m in run.arms)
+    medians, tails = (by_arm(run.arms, estimates, f"latency_{name}_s") for name in ("p50", "p99"))
     return Block(
         ids.new("latency"),
         "Latency",

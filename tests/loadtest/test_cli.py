@@ -123,6 +123,7 @@ def test_the_table_names_units_arms_and_void(tmp_path):
     assert rows["latency_p50_s"] == ["10", "ms", "400", "ms"]
     assert rows["latency_p99_s"] == ["undefined", "undefined"]
     assert rows["scheduled"] == ["20", "20"]
+    assert rows["report:"] == ["hookbench", "report", str(tmp_path)]
 
 
 def test_figures_state_the_finding_and_a_void_run_is_stamped(tmp_path):

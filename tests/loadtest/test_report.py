@@ -99,6 +99,16 @@ def test_a_difference_that_may_be_nothing_is_not_called_one(tmp_path):
     assert "an interval that holds 0" in finding
 
 
+def test_arms_that_are_alike_are_told_together(tmp_path):
+    made = [invented_run(arm, 0, FAST) for arm in ("webhook", "thin_webhook")]
+    both = only(written(tmp_path, "race", made).path).verdict.finding
+    assert both == "webhook and thin_webhook are alike: each event was visible at the same instant."
+    made.append(invented_run("polling", 0, SLOW))
+    finding = only(written(tmp_path, "race", made).path).verdict.finding
+    assert finding.startswith("webhook (and, alike to the instant, thin_webhook) is faster: an event was")
+    assert finding.endswith("It is the fastest of 3 arms.")
+
+
 def test_a_race_in_which_nothing_came_by_one_arm_names_no_winner(tmp_path):
     made = [
         invented_run("webhook", 0, FAST, failed=range(EVENTS)),

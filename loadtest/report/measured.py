@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from loadtest.report.scales import time_text
 from loadtest.report.section import Block, Section, Tile, Verdict
 from loadtest.report.timelines import Timeline, figure, of_repetition
 from loadtest.report.words import by_arm
-from loadtest.runs import RecordedRun
+from loadtest.runs import RecordedRun, Repetition
 from loadtest.verdict import THRESHOLD
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_REPETITIONS = 3
 """Drawn over time of each arm; distributions and differences hold all of them."""
@@ -143,17 +146,19 @@ def _verdict(run: RecordedRun, estimates: Estimates, found: list[rivalry.Rival])
 def _endured(run: RecordedRun, arm: str, estimates: Estimates) -> str:
     """What a server took under load, in a sentence."""
     of_arm, ledger = estimates[arm], run.ledger[arm]
-    scheduled, acknowledged = ledger["scheduled"] or 0, ledger["acknowledged"] or 0
-    failed = scheduled - acknowledged
-    server, noun = ("receiver", "signed webhooks") if arm != "polling" else ("events API", "polls")
-    fate = "answered every one" if not failed else f"failed {failed:,} of them"
-    cpu = mean_text(of_arm, "receiver_cpu_share" if arm != "polling" else "provider_cpu_share")
-    used = "" if cpu == "–" else f", on {cpu} of a core"
+    failed, unsent = ledger["failed"] or 0, ledger["unsent"] or 0
+    fate = "every one was answered" if not failed else f"{failed:,} of them failed"
+    fate += f" and {unsent:,} were never sent" if unsent else ""
+    used = "".join(
+        f"; the {role} used {mean_text(of_arm, f'{role}_cpu_share')} of a core"
+        for role in ("receiver", "provider")
+        if f"{role}_cpu_share" in of_arm
+    )
     rate = mean_text(of_arm, "achieved_rate_per_s")
     p50, p99, slowest = (mean_text(of_arm, f"latency_{name}_s") for name in ("p50", "p99", "max"))
     return (
-        f"{arm}: the {server} was sent {scheduled:,} {noun} at {rate} and {fate}: half within {p50}, "
-        f"99 % within {p99}, the slowest in {slowest} from the intended send{used}."
+        f"{arm}: {ledger['scheduled'] or 0:,} requests at {rate}, and {fate}: half within {p50}, 99 % within "
+        f"{p99}, the slowest in {slowest} from the intended send{used}."
     )
 
 
@@ -227,7 +232,9 @@ def _bounds(run: RecordedRun) -> dict[str, float]:
     bounds = {}
     for each in run.thresholds:
         match = THRESHOLD.match(str(each["threshold"]))
-        if match and match["metric"].startswith("latency_") and match["sign"] in {"<", "<="}:
+        # A bound on the difference of two arms lies on no axis of latencies.
+        whole = match is not None and match.groupdict().get("minus") is None
+        if match and whole and match["metric"].startswith("latency_") and match["sign"] in {"<", "<="}:
             bounds[f"threshold {each['threshold']}"] = float(match["limit"])
     return bounds
 
@@ -236,12 +243,16 @@ def _over_time(run: RecordedRun, ids: Ids, *, void: bool) -> Block | None:
     look = looks(run.arms)
     done = "visible" if run.kind == "race" else "answered"
     chosen = [each for each in run.repetitions if each.run < MOST_REPETITIONS]
-    lines = [line for each in chosen if (line := of_repetition(each, look[each.arm], done)) is not None]
+    lines = [
+        line
+        for each in chosen
+        if (line := of_repetition(each, look[each.arm], done, _seconds(run, each))) is not None
+    ]
     if not lines:
         return None
     left_out = len(run.repetitions) - len(chosen)
     text = (f"Repetitions after the {MOST_REPETITIONS}rd are not drawn here.",) if left_out else ()
-    drawn = [(line.run, _timeline(line, lines, _repetitions(run), ids, void=void)) for line in lines]
+    drawn = [(line.run, _timeline(run, line, lines, ids, void=void)) for line in lines]
     return Block(
         ids.new("time"),
         "Over time",
@@ -251,7 +262,22 @@ def _over_time(run: RecordedRun, ids: Ids, *, void: bool) -> Block | None:
     )
 
 
-def _timeline(line: Timeline, lines: list[Timeline], repetitions: int, ids: Ids, *, void: bool) -> Figure:
+def _seconds(run: RecordedRun, repetition: Repetition) -> pd.DataFrame | None:
+    """One repetition's rows of `timeline.csv`; None where the run has none."""
+    if not (run.path / "timeline.csv").is_file():
+        return None
+    table = run.folder.table("timeline")
+    return table[(table["arm"] == repetition.arm) & (table["run"] == repetition.run)]
+
+
+def _faults(run: RecordedRun, arm: str, repetition: int) -> tuple[tuple[float, float, str], ...]:
+    """What was done to a server meanwhile: from when to when, and what."""
+    noted = run.folder.notes["arms"].get(f"{arm}_{repetition}", {}).get("faults", ())
+    return tuple((each["begun_s"], each["ended_s"], f"{each['role']}: {each['text']}") for each in noted)
+
+
+def _timeline(run: RecordedRun, line: Timeline, lines: list[Timeline], ids: Ids, *, void: bool) -> Figure:
+    repetitions, spans = _repetitions(run), _faults(run, line.arm, line.run)
     peaks = {role: peak for role, peak in peak_cpu_percent(line.panels).items() if role != "generator"}
     busiest = max(peaks, key=lambda role: peaks[role], default=None)
     cpu = f"; the {busiest} used at most {peaks[busiest]:.0f} % of a core" if busiest else ""
@@ -261,8 +287,9 @@ def _timeline(line: Timeline, lines: list[Timeline], repetitions: int, ids: Ids,
     if dots.y.size:
         place = int(np.argmax(dots.y))
         slowest = f"the slowest took {time_text(float(dots.y[place]))}, due at {dots.x[place]:.3g} s"
-    drawn = figure(line, lines, ids, f"By {line.arm} {slowest}{cpu}.", void=void)
-    return Figure(drawn.id, drawn.finding, drawn.how, drawn.plot, drawn.table, label)
+    drawn = figure(line, lines, ids, f"By {line.arm} {slowest}{cpu}.", void=void, spans=spans)
+    shaded = "".join(f" Shaded: {words}, {start:.3g} s to {end:.3g} s." for start, end, words in spans)
+    return Figure(drawn.id, drawn.finding, drawn.how + shaded, drawn.plot, drawn.table, label)
 
 
 def _server_load(estimates: Estimates, ids: Ids) -> Block | None:
@@ -280,9 +307,14 @@ def _ledger(run: RecordedRun, ids: Ids) -> Block:
     unlike = dict.fromkeys(
         note for notes in run.folder.notes["arms"].values() for note in notes.get("unlike_the_model", ())
     )
+    unknown = dict.fromkeys(
+        note for notes in run.folder.notes["arms"].values() for note in notes.get("not_measured", ())
+    )
     text = tables.balance_text(run.ledger)
     if unlike:
         text = (*text, f"Unlike the model: {'; '.join(unlike)}.")
+    if unknown:
+        text = (*text, f"Not measured: {'; '.join(unknown)}.")
     return Block(
         ids.new("ledger"),
         "Ledger",

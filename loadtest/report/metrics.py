@@ -131,10 +131,11 @@ def balance_text(ledger: Mapping[str, Mapping[str, int | None]]) -> tuple[str, .
         if mismatches:
             told.append(f"{arm}: does not balance: {'; '.join(mismatches)}.")
         else:
+            refused = f"{counts['refused']:,} refused + " if counts.get("refused") else ""
             told.append(
                 f"{arm}: balances. {counts['scheduled']:,} scheduled = {counts['sent']:,} sent + "
                 f"{counts['unsent']:,} unsent; {counts['sent']:,} sent = {counts['acknowledged']:,} "
-                f"acknowledged + {counts['failed']:,} failed."
+                f"acknowledged + {refused}{counts['failed']:,} failed."
             )
     return tuple(told)
 

@@ -14,6 +14,9 @@ from loadtest.report.section import Block, Image, Section, State, Verdict
 from sim.results import Run
 from sim.tables import number_text
 
+FINDINGS = ("sentences", "sentence", "finding")
+"""Notes in which a run says in words what it found."""
+
 MOST_ROWS = 200
 MOST_IMAGE_BYTES = 400_000
 MOST_IMAGES = 8
@@ -28,10 +31,11 @@ def section(run: Run, ids: Ids) -> Section:
         for each in notes.get("thresholds") or ()
         if not each.get("met")
     ]
+    if notes.get("passed") is False:
+        missed.append("the run says that it did not pass; its tables tell where")
     state: State = "void" if reasons else "missed" if missed else "good"
-    finding = str(
-        notes.get("sentences") or notes.get("finding") or f"The run {document['name']} ended normally."
-    )
+    told = (notes.get(name) for name in FINDINGS)
+    finding = str(next(filter(None, told), f"The run {document['name']} ended normally."))
     if not run.complete:
         state, reasons = "incomplete", [f"the run is incomplete: {run.reason}", *reasons]
         finding = "This run did not reach its end; what it left is no result."

@@ -24,10 +24,7 @@ RATES = {
 }
 """Cumulative columns, shown as what they grew by: the panel's title and the factor."""
 
-GAUGES = {
-    "rss_mb": "memory, MB",
-    "inbox_depth": "inbox depth, events",
-}
+GAUGES = {"rss_mb": "memory, MB"}
 """Columns shown as they are, if they were recorded."""
 
 

@@ -13,6 +13,7 @@ from loadtest.report.looks import solid
 from loadtest.report.plot import Curve, Figure, Ids, Panel, Plot, Table
 from loadtest.report.processes import process_panels
 from loadtest.report.scales import FloatArray, Scale, over, time_text
+from loadtest.report.seconds import second_panels
 from loadtest.runs import Latencies, Repetition
 from sim.tables import number_text
 
@@ -50,13 +51,16 @@ class Timeline:
     title: str = ORIGIN
 
 
-def of_repetition(repetition: Repetition, look: str, done: str) -> Timeline | None:
+def of_repetition(
+    repetition: Repetition, look: str, done: str, seconds: pd.DataFrame | None = None
+) -> Timeline | None:
     """A measured repetition over time, its warm-up included; None when nothing was scheduled.
 
     Args:
         repetition: of a load or a race.
         look: the arm's.
         done: what becomes of a request or an event: answered, or visible.
+        seconds: its rows of `timeline.csv`, where the run has one.
     """
     look = solid(look)
     found = repetition.latencies()
@@ -91,6 +95,8 @@ def of_repetition(repetition: Repetition, look: str, done: str) -> Timeline | No
         ]
     if repetition.server_load is not None:
         panels |= process_panels(repetition.server_load, end_s)
+    if seconds is not None and len(seconds):
+        panels |= second_panels(seconds)
     rows = [
         (f"{start:g}", number_text(a), number_text(b), time_text(m) if np.isfinite(m) else "–")
         for start, a, b, m in zip(starts, due, came, median_s, strict=True)

@@ -17,6 +17,8 @@ import hookbench
 from loadtest.report.page import render, sections_of, write_report
 from loadtest.report.plot import Ids
 from loadtest.report.section import Section
+from loadtest.runner.folder import save
+from loadtest.runner.results import LoadResult
 from loadtest.verdict import ThresholdResult
 from sim.cli import run_simulation
 from sim.errors import InputError
@@ -156,8 +158,37 @@ def test_a_load_tells_the_stall_that_real_send_times_hide(tmp_path):
     }
     path = written(tmp_path, "load", [invented_run("webhook", 0, FAST, failed=[3], metrics=metrics)]).path
     verdict = only(path).verdict
-    assert "was sent 60 signed webhooks at 20 /s and failed 1 of them" in verdict.finding
+    assert "webhook: 60 requests at 20 /s, and 1 of them failed: half within 10 ms" in verdict.finding
     assert "p99 would read only 4 ms instead of 1.2 s" in verdict.details[0]
+
+
+def test_faults_are_shaded_and_what_was_recorded_second_by_second_has_its_panel(tmp_path):
+    run = invented_run("webhook", 0, FAST)
+    fault = {"text": "pause@1+0.5", "role": "receiver", "kind": "pause", "begun_s": 1.0, "ended_s": 1.5}
+    run.notes["faults"] = [fault]
+    with RunFolder.create(
+        "load-x", "hookbench load", tmp_path, scenario=load_scenario("shop-orders-rush")
+    ) as folder:
+        save(
+            folder,
+            LoadResult("load", load_scenario("shop-orders-rush"), 1, (run,), (), folder.path),
+            figures=False,
+        )
+        seconds = {
+            "second": [0, 1, 2],
+            "failed": 0,
+            "receiver_waiting": [0, 7, 1],
+            "machine_pressure_cpu": 0.25,
+        }
+        folder.save_table(pd.DataFrame({**seconds, "arm": "webhook", "run": 0}), "timeline")
+    block = next(block for block in only(folder.path).blocks if block.heading == "Over time")
+    (figure,) = block.figures
+    assert figure.plot.spans == ((1.0, 1.5, "receiver: pause@1+0.5"),)
+    assert figure.how.endswith("Shaded: receiver: pause@1+0.5, 1 s to 1.5 s.")
+    panels = {panel.title: panel.curves for panel in figure.plot.panels}
+    assert "failed per second" not in panels, "nothing failed"
+    assert panels["queued, events"][0].y.tolist() == [0, 7, 1, 1]
+    assert panels["some task waited for it, % of the time"][0].y.max() == 25
 
 
 def test_the_percentile_table_holds_what_the_samples_say(tmp_path):

@@ -168,7 +168,7 @@ def test_a_value_is_read_off_a_curve_by_keyboard_and_by_pointer(browser, report)
         told = figure.locator("output").inner_text()
         # All but the largest of evenly spaced latencies, 60 of them with a nine's tail each.
         at = float(re.match(r"At p([\d.]+):", told)[1]) / 100
-        value_ms = float(re.search(r"webhook: ([\d.]+) ms", told)[1])
+        value_ms = float(re.search(r"webhook ([\d.]+) ms", told)[1])
         expected_ms = np.quantile(np.concatenate([LATENCY_US, LATENCY_US + 1]) + 1000, at) / 1e3
         assert value_ms == pytest.approx(expected_ms, rel=0.03)
         box = figure.locator("svg.plot").bounding_box()

@@ -115,12 +115,13 @@
       const where = unit === "number" ? `${number(x)} s` : WRITTEN[unit](log ? 10 ** x : x);
       const told = [];
       for (const panel of this.data.panels) {
+        const values = [];
         for (const curve of panel.curves) {
           if (this.away.has(curve.group)) continue;
           const value = valueAt(curve, x);
-          const text = value === null ? "–" : WRITTEN[panel.unit](value);
-          told.push(this.data.panels.length > 1 ? `${panel.title}, ${curve.name}: ${text}` : `${curve.name}: ${text}`);
+          values.push(`${curve.name} ${value === null ? "–" : WRITTEN[panel.unit](value)}`);
         }
+        if (values.length) told.push(`${this.data.panels.length > 1 ? `${panel.title}: ` : ""}${values.join(", ")}`);
       }
       this.output.textContent = `At ${where}: ${told.join("; ") || "no curve is shown"}`;
       this.slider.setAttribute("aria-valuetext", where);

@@ -137,7 +137,7 @@ def _verdict(run: RecordedRun, estimates: Estimates, found: list[rivalry.Rival])
         )
         details = (*details, met)
     if run.void:
-        details = (f"Had the run been sound: {told}", *details)
+        details = (f"Had the run been sound: {told[0].lower()}{told[1:]}", *details)
         told = "These figures are not to be trusted, and here is why."
     state: Literal["void", "missed", "good"] = "void" if run.void else "missed" if missed else "good"
     return Verdict(state, told, details, tuple(run.void) + tuple(missed))

@@ -17,7 +17,7 @@ from sim.tables import number_text
 FINDINGS = ("sentences", "sentence", "finding")
 """Notes in which a run says in words what it found."""
 
-MOST_ROWS = 200
+FEW_ROWS, MOST_ROWS = 30, 200
 MOST_IMAGE_BYTES = 400_000
 MOST_IMAGES = 8
 
@@ -31,11 +31,11 @@ def section(run: Run, ids: Ids) -> Section:
         for each in notes.get("thresholds") or ()
         if not each.get("met")
     ]
-    if notes.get("passed") is False:
-        missed.append("the run says that it did not pass; its tables tell where")
-    state: State = "void" if reasons else "missed" if missed else "good"
+    failed = notes.get("passed") is False
+    state: State = "void" if reasons else "failed" if failed else "missed" if missed else "good"
     told = (notes.get(name) for name in FINDINGS)
-    finding = str(next(filter(None, told), f"The run {document['name']} ended normally."))
+    end = "ended, and did not pass; its tables tell where" if failed else "ended normally"
+    finding = str(next(filter(None, told), f"The run {document['name']} {end}."))
     if not run.complete:
         state, reasons = "incomplete", [f"the run is incomplete: {run.reason}", *reasons]
         finding = "This run did not reach its end; what it left is no result."
@@ -45,16 +45,9 @@ def section(run: Run, ids: Ids) -> Section:
         for path in images[:MOST_IMAGES]
         if path.stat().st_size <= MOST_IMAGE_BYTES
     )
-    files = sorted(run.path.glob("*.csv")) if run.complete else []
     blocks = [
         Block(ids.new("pictures"), "Pictures", images=drawn) if drawn else None,
-        Block(
-            ids.new("tables"),
-            "Tables",
-            folded=tuple(_table(run.table(each.stem), each.name) for each in files),
-        )
-        if files
-        else None,
+        _tables(run, ids) if run.complete else None,
         Block(ids.new("notes"), "Notes", folded=(_notes(notes),)) if notes else None,
         scenario_block(run, ids),
         provenance_block(run, ids, {}),
@@ -77,6 +70,19 @@ def section(run: Run, ids: Ids) -> Section:
         blocks=tuple(block for block in blocks if block is not None),
         machine=machine_text(document),
         digest="" if described is None else str(described["digest"]),
+    )
+
+
+def _tables(run: Run, ids: Ids) -> Block | None:
+    """Its tables, the short ones open."""
+    tables = [_table(run.table(path.stem), path.name) for path in sorted(run.path.glob("*.csv"))]
+    if not tables:
+        return None
+    return Block(
+        ids.new("tables"),
+        "Tables",
+        tables=tuple(table for table in tables if len(table.rows) <= FEW_ROWS),
+        folded=tuple(table for table in tables if len(table.rows) > FEW_ROWS),
     )
 
 

@@ -55,7 +55,7 @@ class Rival:
     def interval_text(self) -> str:
         """The interval, and over what."""
         if self.mean.low is None or self.mean.high is None:
-            return "one run, so there is no interval"
+            return "no interval: that takes two runs or more"
         ends = f"{time_text(self.mean.low)} to {time_text(self.mean.high)}"
         return f"95 % interval {ends} over {len(self.of_runs)} runs"
 
@@ -113,8 +113,10 @@ def finding(found: Sequence[Rival]) -> str:
         f"{time_text(nearest.mean.mean)} sooner than by {nearest.arm} on average ({nearest.interval_text()})"
     )
     share = f"sooner for {share_text(nearest.sooner)} of {nearest.later_s.size:,} events"
-    if nearest.certain or nearest.mean.low is None:
-        rest = "" if len(found) == 1 else f" It is the fastest of {len(found) + 1} arms."
+    rest = "" if len(found) == 1 else f" It is the fastest of {len(found) + 1} arms."
+    if nearest.mean.low is None:
+        return f"In this one run {who} was faster: an event was visible {sooner}, and {share}.{rest}"
+    if nearest.certain:
         return f"{who} is faster: an event was visible {sooner}, and {share}.{rest}"
     return (
         f"No difference in latency between {who} and {nearest.arm} is proven: by {fastest} an event was "

@@ -10,12 +10,13 @@ from loadtest.report.distributions import Distribution
 from loadtest.report.plot import Figure, Table
 from sim.experiment import Estimate
 
-State = Literal["good", "void", "missed", "incomplete", "model"]
+State = Literal["good", "void", "missed", "failed", "incomplete", "model"]
 
 WORDS: dict[State, str] = {
     "good": "Good",
     "void": "Void",
     "missed": "Threshold missed",
+    "failed": "Not passed",
     "incomplete": "Incomplete",
     "model": "Simulated",
 }

@@ -89,7 +89,9 @@ def test_a_race_says_which_way_is_faster_by_how_much_and_how_surely(tmp_path):
 
 
 def test_one_run_has_no_interval_and_says_so(tmp_path):
-    assert "one run, so there is no interval" in only(raced(tmp_path)).verdict.finding
+    finding = only(raced(tmp_path)).verdict.finding
+    assert finding.startswith("In this one run webhook was faster: an event was visible 490 ms sooner")
+    assert "(no interval: that takes two runs or more)" in finding
 
 
 def test_a_difference_that_may_be_nothing_is_not_called_one(tmp_path):
@@ -107,7 +109,9 @@ def test_arms_that_are_alike_are_told_together(tmp_path):
     assert both == "webhook and thin_webhook are alike: each event was visible at the same instant."
     made.append(invented_run("polling", 0, SLOW))
     finding = only(written(tmp_path, "race", made).path).verdict.finding
-    assert finding.startswith("webhook (and, alike to the instant, thin_webhook) is faster: an event was")
+    assert finding.startswith(
+        "In this one run webhook (and, alike to the instant, thin_webhook) was faster: an"
+    )
     assert finding.endswith("It is the fastest of 3 arms.")
 
 
@@ -134,7 +138,7 @@ def test_a_void_run_gives_its_reasons_before_any_figure_and_stamps_every_drawing
         "These figures are not to be trusted, and here is why.",
     )
     assert verdict.reasons == ("webhook: the machine slept",)
-    assert verdict.details[0].startswith("Had the run been sound: webhook is faster")
+    assert verdict.details[0].startswith("Had the run been sound: in this one run webhook was")
     page = render([path])
     assert page.count('class="stamp"') == page.count('class="plot"') > 0
     assert 'class="stamp"' not in render([raced(tmp_path / "sound")])
@@ -244,6 +248,15 @@ def test_a_kind_of_run_it_does_not_know_is_told_by_its_tables(tmp_path):
         200,
         "100 further rows are in the run folder.",
     )
+
+
+def test_a_run_that_did_not_pass_is_not_called_good(tmp_path):
+    with RunFolder.create("selftest", "hookbench selftest", tmp_path) as folder:
+        folder.save_table(pd.DataFrame({"check": ["stall"], "passed": [False]}), "checks")
+        folder.note(passed=False)
+    section = only(folder.path)
+    assert (section.verdict.state, section.verdict.word) == ("failed", "Not passed")
+    assert section.blocks[0].tables[0].rows == (("stall", "False"),)
 
 
 @pytest.fixture(scope="module")

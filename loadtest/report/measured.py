@@ -123,6 +123,10 @@ def _verdict(run: RecordedRun, estimates: Estimates, found: list[rivalry.Rival])
     if run.kind == "race" and found:
         told = rivalry.finding(found)
         details = rivalry.price(run.arms, estimates)
+    elif run.kind == "race" and len(run.arms) == 1:
+        p50, p99 = (mean_text(estimates[run.arms[0]], f"latency_{name}_s") for name in ("p50", "p99"))
+        told = f"By {run.arms[0]} half of all events were visible within {p50} and 99 % within {p99}."
+        details = ("A single arm ran, so there is nothing to compare it with.",)
     elif run.kind == "race":
         told = f"No event was visible by two arms, so {' and '.join(run.arms)} cannot be compared."
         details = rivalry.price(run.arms, estimates)

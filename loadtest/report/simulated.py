@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 import numpy as np
 
 from loadtest.report import metrics as tables
@@ -36,6 +38,10 @@ def section(run: RecordedRun, ids: Ids) -> Section:
     finding = f"The model expects half of all events to be visible within {told}"
     finding += f", ± half a 95 % interval over {replications} replications." if replications > 1 else "."
     details = (rivalry.finding(found),) if found else ()
+    if not _by_median(estimates):
+        finding = (
+            "In the model no mechanism has a median latency in every replication: too few events arrive."
+        )
     verdict = Verdict("model", finding, (*details, *rivalry.price(run.arms, estimates)))
     blocks = [
         _paired(run, found, ids),
@@ -66,7 +72,11 @@ def section(run: RecordedRun, ids: Ids) -> Section:
 
 
 def _by_median(estimates: tables.Estimates) -> list[str]:
-    known = [m for m in estimates if "latency_p50_s" in estimates[m]]
+    known = [
+        m
+        for m in estimates
+        if "latency_p50_s" in estimates[m] and not isnan(estimates[m]["latency_p50_s"].mean)
+    ]
     return sorted(known, key=lambda m: estimates[m]["latency_p50_s"].mean)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from itertools import pairwise
@@ -70,6 +71,11 @@ def only(path: Path) -> Section:
     return section
 
 
+def section_path(out: Path) -> Path:
+    (path,) = out.iterdir()
+    return path
+
+
 def raced(tmp_path, runs=1, **options):
     made = []
     for run in range(runs):
@@ -121,6 +127,24 @@ def test_a_race_in_which_nothing_came_by_one_arm_names_no_winner(tmp_path):
         invented_run("polling", 0, SLOW),
     ]
     assert "cannot be compared" in only(written(tmp_path, "race", made).path).verdict.finding
+
+
+def test_a_race_of_one_arm_is_no_comparison(tmp_path):
+    verdict = only(written(tmp_path, "race", [invented_run("webhook", 0, FAST)]).path).verdict
+    assert verdict.finding.startswith("By webhook half of all events were visible within 10 ms and 99 %")
+    assert verdict.details == ("A single arm ran, so there is nothing to compare it with.",)
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_a_server_of_somebody_elses_is_told_by_what_was_seen_from_outside(tmp_path, records):
+    """No process was watched; deliveries were seen, or there was none and no answer either."""
+    run = invented_run("webhook", 0, FAST, failed=range(0 if records else EVENTS))
+    blind = replace(run, server_load=run.server_load.iloc[:0], records=run.records if records else None)
+    section = only(written(tmp_path, "load", [blind]).path)
+    headings = [block.heading for block in section.blocks]
+    assert "Server load" not in headings
+    assert ("Latency" in headings) == records
+    assert "<svg" in render([section_path(tmp_path)])
 
 
 def test_events_that_only_one_arm_delivered_are_counted_apart(tmp_path):

@@ -77,7 +77,8 @@ def _panel(plot: Plot, panel: Panel, top: float, across: float) -> Iterable[Mark
         y = top + height * (1 - _share(panel.y, value))
         yield _line(LEFT, y, LEFT + across, y, "mark")
         yield _text(LEFT + 6, y - 5, words, "mark-label")
-    yield from (_labels_along if plot.labels == "along" else _labels_at_ends)(plot, panel, top, across)
+    place = {"along": _labels_along, "end": _labels_at_ends, "points": _labels_beside}[plot.labels]
+    yield from place(plot, panel, top, across)
 
 
 def _curve(x_scale: Scale, panel: Panel, curve: Curve, across: float) -> Markup:
@@ -140,6 +141,37 @@ def _labels_along(plot: Plot, panel: Panel, top: float, across: float) -> Iterab
         yield _label(x - 8 if ends else x + 8, y + 4, curve, "end" if ends else "start")
 
 
+def _labels_beside(plot: Plot, panel: Panel, top: float, across: float) -> Iterable[Markup]:
+    """Each label beside its curve's only point: at the first place where it covers no point and no label."""
+    points = [
+        (
+            LEFT + across * _share(plot.x, float(curve.x[0])),
+            top + panel.height * (1 - _share(panel.y, float(curve.y[0]))),
+            curve,
+        )
+        for curve in panel.curves
+    ]
+    taken = [(x - 6, x + 6, y - 6, y + 6) for x, y, _ in points]
+    for x, y, curve in points:
+        wide = LETTER * len(curve.label)
+        # Nearest first: beside it, then a line higher or lower, and so on.
+        places = [(side, y + LINE * lines) for lines in (0, -1, 1, -2, 2, -3, 3) for side in (1, -1)]
+        boxes = [
+            (x + 8 if side > 0 else x - 8 - wide, x + 8 + wide if side > 0 else x - 8, at - 7, at + 7)
+            for side, at in places
+        ]
+        free = [
+            place
+            for place, (left, right, above, below) in enumerate(boxes)
+            if left >= LEFT and right <= plot.width and above >= top and below <= top + panel.height
+            if not any(left < end and start < right and above < b and a < below for start, end, a, b in taken)
+        ]
+        chosen = free[0] if free else 0
+        taken.append(boxes[chosen])
+        side, at = places[chosen]
+        yield _label(x + 9 * side, at + 4, curve, "start" if side > 0 else "end")
+
+
 def _first_above(curve: Curve, height: float) -> float:
     return float(curve.x[min(int(np.searchsorted(curve.y, height)), curve.x.size - 1)])
 
@@ -151,7 +183,7 @@ def _label(x: float, y: float, curve: Curve, anchor: str = "start") -> Markup:
 
 
 def _label_room(plot: Plot) -> int:
-    if plot.labels == "along":
+    if plot.labels != "end":
         return RIGHTMOST
     longest = max((len(curve.label) for panel in plot.panels for curve in panel.curves), default=0)
     return int(min(max(RIGHTMOST + LETTER * longest, LABEL_ROOM[0]), LABEL_ROOM[1]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from loadtest.report import metrics as tables
-from loadtest.report import rivalry
+from loadtest.report import rivalry, tradeoff
 from loadtest.report.distributions import Distribution, cumulative, percentiles
 from loadtest.report.looks import looks
 from loadtest.report.metrics import Estimates, estimates_of, mean_text
@@ -67,7 +67,7 @@ def section(run: RecordedRun, ids: Ids) -> Section:
         _paired(run, found, ids, void=verdict.void),
         _latency(run, shown, estimates, ids, void=verdict.void),
         _over_time(run, ids, void=verdict.void),
-        _server_load(estimates, ids),
+        _server_load(run, estimates, ids, void=verdict.void),
         _ledger(run, ids),
         Block(
             ids.new("metrics"), "Every metric", folded=(tables.every_metric(estimates, _repetitions(run)),)
@@ -296,9 +296,13 @@ def _timeline(run: RecordedRun, line: Timeline, lines: list[Timeline], ids: Ids,
     return Figure(drawn.id, drawn.finding, drawn.how + shaded, drawn.plot, drawn.table, label)
 
 
-def _server_load(estimates: Estimates, ids: Ids) -> Block | None:
+def _server_load(run: RecordedRun, estimates: Estimates, ids: Ids, *, void: bool) -> Block | None:
     table = tables.server_costs(estimates)
-    return None if table is None else Block(ids.new("servers"), "Server load", tables=(table,))
+    if table is None:
+        return None
+    drawn = tradeoff.figure(estimates, looks(run.arms), ids, void=void) if run.kind == "race" else None
+    figures = () if drawn is None else (drawn,)
+    return Block(ids.new("servers"), "Server load", figures=figures, tables=(table,))
 
 
 def _ledger(run: RecordedRun, ids: Ids) -> Block:

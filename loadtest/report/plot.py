@@ -68,7 +68,7 @@ class Plot:
         x: the horizontal axis.
         x_title: what it measures.
         panels: from top to bottom.
-        labels: whether curves are named at their right ends or along themselves.
+        labels: whether curves are named at their right ends, along themselves, or beside single points.
         marks: values to be marked on the horizontal axis, each with its words.
         spans: stretches of the horizontal axis to be shaded, each with its words.
         zooms: whether a reader may look at a part of the horizontal axis: time.
@@ -79,7 +79,7 @@ class Plot:
     x: Scale
     x_title: str
     panels: tuple[Panel, ...]
-    labels: Literal["end", "along"] = "end"
+    labels: Literal["end", "along", "points"] = "end"
     marks: tuple[tuple[float, str], ...] = ()
     spans: tuple[tuple[float, float, str], ...] = ()
     zooms: bool = False

@@ -12,13 +12,13 @@ from loadtest.report.metrics import Estimates, mean_text
 from loadtest.report.plot import Curve, Figure, Ids, Panel, Plot, Table
 from loadtest.report.scales import FloatArray, Scale, over, share_text, time_text
 from loadtest.report.timelines import DOTS, ORIGIN
+from loadtest.report.tradeoff import cpu_s_per_1k
 from loadtest.report.words import listed
 from loadtest.runs import RecordedRun
 from sim.experiment import Estimate, estimate
 from sim.metrics import QUANTILE_METHOD
 
 POINTS = 400
-_CPU = ("provider_cpu_s_per_1k", "receiver_cpu_s_per_1k")
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,7 @@ def finding(found: Sequence[Rival]) -> str:
 
 def price(arms: Sequence[str], estimates: Estimates) -> tuple[str, ...]:
     """Which arm cost the servers least, and what never came, in sentences."""
-    cpu_s = {
-        arm: sum(estimates[arm][name].mean for name in _CPU)
-        for arm in arms
-        if estimates[arm].keys() >= set(_CPU)
-    }
+    cpu_s = cpu_s_per_1k(estimates)
     told = []
     if len(cpu_s) > 1:
         cheapest, *others = sorted(cpu_s, key=lambda arm: cpu_s[arm])

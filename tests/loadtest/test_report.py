@@ -18,6 +18,7 @@ import hookbench
 from loadtest.report.page import render, sections_of, write_report
 from loadtest.report.plot import Ids
 from loadtest.report.section import Section
+from loadtest.report.tradeoff import front
 from loadtest.runner.folder import save
 from loadtest.runner.results import LoadResult
 from loadtest.verdict import ThresholdResult
@@ -127,6 +128,27 @@ def test_a_race_in_which_nothing_came_by_one_arm_names_no_winner(tmp_path):
         invented_run("polling", 0, SLOW),
     ]
     assert "cannot be compared" in only(written(tmp_path, "race", made).path).verdict.finding
+
+
+def test_what_no_other_arm_beats_in_both_respects_is_told(tmp_path):
+    assert front({"a": (1, 9), "b": (9, 1), "c": (5, 5), "d": (6, 6), "e": (9, 9)}) == ["a", "c", "b"]
+
+    def arm(name, latency_us, cpu_s):
+        costs = {
+            "provider_cpu_s_per_1k": cpu_s,
+            "receiver_cpu_s_per_1k": 1.0,
+            "latency_p99_s": latency_us / 1e6,
+        }
+        return invented_run(name, 0, np.full(EVENTS, latency_us), metrics=costs)
+
+    made = [arm("webhook", 10_000, 3.0), arm("polling", 400_000, 0.5), arm("streaming", 400_000, 2.0)]
+    section = only(written(tmp_path, "race", made).path)
+    (figure,) = next(block for block in section.blocks if block.heading == "Server load").figures
+    assert figure.finding == (
+        "Unbeaten in promptness and price together: webhook (p99 10 ms, 4 s of CPU), "
+        "polling (p99 400 ms, 1.5 s of CPU)."
+    )
+    assert "polling is cheapest for the servers" in section.verdict.details[0]
 
 
 def test_a_race_of_one_arm_is_no_comparison(tmp_path):

@@ -18,6 +18,7 @@ import typer
 from loadtest.capacity_cli import capacity_command
 from loadtest.compare_cli import compare_command
 from loadtest.inbox_cli import app as inbox_commands
+from loadtest.report_cli import report_command
 from loadtest.selftest_cli import selftest_command
 from loadtest.summary_cli import JunitOption, MarkdownOption, summarised
 from sim.errors import InputError
@@ -32,6 +33,7 @@ app.add_typer(inbox_commands, name="inbox")
 app.command("capacity")(capacity_command)
 app.command("compare")(compare_command)
 app.command("selftest")(selftest_command)
+app.command("report")(report_command)
 
 ScenarioArgument = Annotated[
     str, typer.Argument(help="a preset's name or a TOML file", metavar="SCENARIO", show_default=False)

@@ -6,6 +6,7 @@ same events are raced through both arms for real. Measured beside predicted, in 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,3 +218,6 @@ def show(result: Demo, console: Console | None = None) -> None:
     for reason in result.void:
         console.print(f"VOID, not to be trusted: {reason}", style="bold red")
     console.print(f"run folder, with figures: {result.path}", soft_wrap=True, highlight=False)
+    console.print(
+        f"report: hookbench report {shlex.quote(str(result.path))}", soft_wrap=True, highlight=False
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -103,6 +104,9 @@ def show(result: LoadResult, console: Console | None = None) -> None:
     if unknown:
         console.print(f"not measured: {'; '.join(unknown)}")
     console.print(f"run folder: {result.path}", soft_wrap=True, highlight=False)
+    console.print(
+        f"report: hookbench report {shlex.quote(str(result.path))}", soft_wrap=True, highlight=False
+    )
 
 
 def _ledger(result: LoadResult) -> Table:

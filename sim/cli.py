@@ -108,7 +108,7 @@ def simulate(
         sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
         return
     show_outcome(outcome)
-    typer.echo(f"run folder: {path}")
+    typer.echo(f"run folder: {path}\nreport: hookbench report {shlex.quote(str(path))}")
 
 
 def _precision(share: float | None, metric: str, replications: int | None) -> Precision | None:

@@ -53,7 +53,7 @@ def test_without_a_command_the_help_is_shown(elsewhere: Path) -> None:
     "command",
     [
         *("simulate", "narrate", "load", "race", "trace", "scenarios", "demo"),
-        *("capacity", "compare", "selftest"),
+        *("capacity", "compare", "selftest", "report", "sweep", "crossover"),
     ],
 )
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:

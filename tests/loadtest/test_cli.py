@@ -124,6 +124,7 @@ def test_the_table_names_units_arms_and_void(tmp_path):
     assert rows["latency_p50_s"] == ["10", "ms", "400", "ms"]
     assert rows["latency_p99_s"] == ["undefined", "undefined"]
     assert rows["scheduled"] == ["20", "20"]
+    assert rows["report:"] == ["hookbench", "report", str(tmp_path)]
 
 
 def test_what_befell_a_server_is_told_in_the_table_and_shaded_in_the_figure(tmp_path):

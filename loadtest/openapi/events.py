@@ -170,8 +170,8 @@ _STREAM = {
         parameter(
             "header",
             "Last-Event-ID",
-            "The last `id` that came; it counts more than `after`.",
-            _CURSOR,
+            "The last `id` that came; it counts more than `after`. Empty: none came.",
+            {"type": "string", "pattern": "^([0-9a-f]{12}-[0-9]{1,15})?$"},
             of_another_run=_GONE,
         ),
     ],

@@ -16,7 +16,7 @@ from tests.loadtest.inboxes import query
 from tests.loadtest.servers import SIGNER, event
 
 SERVICE_S = 0.001
-MAX_EVENTS = 100_000
+MAX_EVENTS = 1_000_000
 
 
 def service_times(folder: Path) -> Path:
@@ -78,6 +78,13 @@ class Senders:
 
     def _send(self, draw: random.Random) -> None:
         connections: dict[int, http.client.HTTPConnection] = {}
+        try:
+            self._send_on(draw, connections)
+        finally:
+            for connection in connections.values():
+                connection.close()
+
+    def _send_on(self, draw: random.Random, connections: dict[int, http.client.HTTPConnection]) -> None:
         while (message := self._next(draw)) is not None:
             name, body = message
             ports = self.ports
@@ -115,8 +122,6 @@ class Senders:
                     self.without_retry_after += response.getheader("retry-after") is None
             if response.status != 204:
                 time.sleep(0.02)
-        for connection in connections.values():
-            connection.close()
 
 
 def audit(url: str) -> None:

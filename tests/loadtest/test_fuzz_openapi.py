@@ -70,7 +70,7 @@ def schema_of(document: Mapping[str, Any], *, signed: bool = False, covered: boo
             "phases": {"coverage": {"enabled": covered}},
             "checks": {
                 "positive_data_acceptance": {"expected-statuses": accepted},
-                "negative_data_rejection": {"expected-statuses": ["400", "401", "404", "410", "415"]},
+                "negative_data_rejection": {"expected-statuses": ["400", "401", "403", "404", "410", "415"]},
             },
             "operations": [
                 {

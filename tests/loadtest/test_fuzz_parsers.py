@@ -29,6 +29,7 @@ from tests.loadtest.servers import ROOT
 
 RUNS = 50_000
 MANY_RUNS = 1_000_000
+LEAST_COVERAGE = 5  # edges; the smallest parser shows 10, and without instrumentation there are at most 2
 SINGLE = sorted(TARGETS.keys() - {"every"})
 
 
@@ -331,7 +332,7 @@ def run_atheris(name: str, runs: int, folder: Path) -> None:
     assert done is not None, answer.stderr[-4000:]
     assert int(done[1]) >= runs
     coverage = re.findall(r"cov: ([0-9]+)", answer.stderr)
-    assert int(coverage[-1]) > 20, "nothing of ours is instrumented"
+    assert int(coverage[-1]) > LEAST_COVERAGE, "nothing of ours is instrumented"
 
 
 def test_atheris_on_every_parser(tmp_path: Path) -> None:

@@ -211,9 +211,13 @@ class Samples:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Samples:
-        """What `to_bytes` gave."""
+        """What `to_bytes` gave, or an earlier version's, which knew of no storms."""
         with np.load(io.BytesIO(content)) as arrays:
-            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+            columns = dict(arrays)
+        columns.setdefault("event", columns["index"])
+        columns.setdefault("kind", np.zeros_like(columns["index"]))
+        columns.setdefault("attempts", (columns["sent_us"] != MISSING).astype(np.int64))
+        return cls(**{name: columns[name] for name in cls.__dataclass_fields__})
 
 
 def merge(parts: Iterable[Samples]) -> Samples:

@@ -73,7 +73,7 @@ _LESS = (
     *FAILED.values(),
     *("age_mean_s", "aoi_mean_s", "peak_aoi_mean_s", "recovery_time_s"),
     *("attempts_per_event", "requests_per_event", "bytes_per_event", "duplicates_per_event"),
-    *("unsent_per_event", "redeliveries_per_event", "cost_per_million_events"),
+    *("unsent_per_event", "redeliveries_per_event", "retries_per_event", "cost_per_million_events"),
     *("empty_ratio", "lost_ratio", "pending_ratio", "out_of_order_ratio", "rejected_ratio", "timeout_ratio"),
     *("error_ratio", "dead_letter_ratio", "missed_ratio", "queued_ratio"),
     *(
@@ -81,11 +81,12 @@ _LESS = (
         for role in ("provider", "receiver")
         for name in ("cpu_s_per_1k", "cpu_share", "rss_mb", "queue_mean", "queue_max", "switches_per_1k")
     ),
+    *(f"broker_{name}" for name in ("cpu_s_per_1k", "cpu_share", "rss_mb", "switches_per_1k")),
 )
 _MORE = ("freshness", "on_time_ratio", "achieved_rate_per_s", "goodput_per_s", "fairness")
 GOOD: dict[str, str] = dict.fromkeys(_LESS, "less") | dict.fromkeys(_MORE, "more")
 """Which way each metric is good. What is not here (the generator's own lag, a server's utilisation, how long
-it waited for a core) may differ, but is neither better nor worse."""
+it waited for a core, how soon a forgery is refused) may differ, but is neither better nor worse."""
 
 _ROUNDING = 1e-9
 _IGNORED = ("uncorrected_latency",)

@@ -185,9 +185,10 @@ def test_each_known_metric_has_a_good_way_or_is_known_to_have_none():
     of_servers = {
         f"{role}_{name}" for role in ("provider", "receiver") for name in ("utilisation", "run_wait_s_per_1k")
     }
+    of_forgeries = {f"refused_latency_{name}_s" for name in ("mean", "p50", "p95", "p99", "max")}
     assert without == of_servers | {
         *("lag_p50_s", "lag_p99_s", "not_modified_ratio", "connections_mean", "connections_peak"),
-        "generator_cpu_share",
+        *("generator_cpu_share", "broker_run_wait_s_per_1k", *of_forgeries),
     }
 
 

@@ -230,6 +230,7 @@ def test_faults_are_shaded_and_what_was_recorded_second_by_second_has_its_panel(
             "receiver_waiting": [0, 7, 1],
             "machine_pressure_cpu": 0.25,
         }
+        (folder.path / "timeline.csv").unlink()  # of the invented run, in which nothing is queued
         folder.save_table(pd.DataFrame({**seconds, "arm": "webhook", "run": 0}), "timeline")
     block = next(block for block in only(folder.path).blocks if block.heading == "Over time")
     (figure,) = block.figures

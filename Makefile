@@ -10,11 +10,17 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 demo: .venv/.installed
 	$(BIN)/hookbench demo
 
+# The models are tested on every core; what measures real servers has the machine to itself.
+MODELS := tests/sim tests/test_architecture.py
+SERVERS := tests/loadtest tests/test_hookbench.py tests/test_notebooks.py
+
 test: .venv/.installed-dev lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto $(MODELS)
+	$(BIN)/python -m pytest -m "not slow" $(SERVERS)
 
 test-all: .venv/.installed-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto $(MODELS)
+	$(BIN)/python -m pytest $(SERVERS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

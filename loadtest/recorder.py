@@ -114,15 +114,21 @@ class Samples:
         return left
 
     @property
+    def honest(self) -> BoolArray:
+        """Which requests are properly signed: all but the forged ones."""
+        honest: BoolArray = self.kind != FORGED
+        return honest
+
+    @property
     def acknowledged(self) -> BoolArray:
-        """Which genuine requests were answered with a success (2xx, or 304 to a conditional GET)."""
-        acknowledged: BoolArray = self._succeeded & (self.kind != FORGED)
+        """Which honest requests were answered with a success (2xx, or 304 to a conditional GET)."""
+        acknowledged: BoolArray = self._succeeded & self.honest
         return acknowledged
 
     @property
     def refused(self) -> BoolArray:
         """Which forged requests were refused (401 or 403), as they should be."""
-        refused: BoolArray = (self.kind == FORGED) & np.isin(self.status, (401, 403))
+        refused: BoolArray = ~self.honest & np.isin(self.status, (401, 403))
         return refused
 
     @property
@@ -139,7 +145,7 @@ class Samples:
     @property
     def forgeries_acknowledged(self) -> int:
         """How many forged requests were taken for good: a hole in the server."""
-        return int((self._succeeded & (self.kind == FORGED)).sum())
+        return int((self._succeeded & ~self.honest).sum())
 
     @property
     def corrected_us(self) -> IntArray:

@@ -66,13 +66,13 @@ class Repetition:
     def latencies(self, warmup_s: float = 0.0) -> dict[str, Latencies]:
         """Each latency that was kept raw, by the prefix of its metrics' names.
 
-        Of a load: ``latency`` and ``uncorrected_latency`` of its requests, and ``visible_latency`` where
-        deliveries could be seen. Of a race or a simulation: ``latency``, created to visible.
+        Of a load: ``latency`` and ``uncorrected_latency`` of its honest requests, and ``visible_latency``
+        where deliveries could be seen. Of a race or a simulation: ``latency``, created to visible.
         """
         found: dict[str, Latencies] = {}
         # In a race the generator's requests are publications, whose answers nobody compares.
         if self.kind == "load" and self.samples is not None:
-            samples = self.samples
+            samples = self.samples.chosen(self.samples.honest)
             created_s = (samples.intended_us - self.notes["origin_us"]) / 1e6
             chosen = created_s >= warmup_s
             for prefix, start_us in (

@@ -19,7 +19,7 @@ from loadtest.runner.processes import Child, Crew, Fleet
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings, idle_span
 from loadtest.schedule import IntArray
-from loadtest.traffic import COPY, FORGED, GENUINE
+from loadtest.traffic import COPY, GENUINE
 from loadtest.verdict import Ledger, void_reasons
 from sim.records import MISSING_US, Counters, Status, Via, measured_records
 
@@ -78,8 +78,7 @@ def count(samples: Samples, rows: Sequence[LedgerRow] | None) -> Ledger:
     } | _storms(samples)
     if rows is None:
         return Ledger(**figures)
-    genuine = samples.kind != FORGED
-    events = int(samples.event[genuine].max(initial=-1)) + 1
+    events = int(samples.event[samples.honest].max(initial=-1)) + 1
     when, copies = visible_us(rows, events)
     seen = when != MISSING_US
     taken = np.zeros(events, dtype=np.bool_)
@@ -98,7 +97,7 @@ def count(samples: Samples, rows: Sequence[LedgerRow] | None) -> Ledger:
 def _storms(samples: Samples) -> dict[str, int]:
     """What storms add to the ledger, nothing without them."""
     found = {}
-    if (samples.kind == FORGED).any():
+    if not samples.honest.all():
         found["refused"] = int(samples.refused.sum())
         found["forgeries_acknowledged"] = samples.forgeries_acknowledged
     if (samples.attempts > 1).any():
@@ -132,8 +131,8 @@ def deliveries(samples: Samples, rows: Sequence[LedgerRow], origin_us: int) -> p
     firsts = samples.chosen(samples.kind == GENUINE)
     firsts = firsts.chosen(np.argsort(firsts.event))
     attempts = np.zeros(firsts.index.size, dtype=np.int32)
-    believed = samples.kind != FORGED
-    np.add.at(attempts, samples.event[believed], samples.attempts[believed].astype(np.int32))
+    honest = samples.honest
+    np.add.at(attempts, samples.event[honest], samples.attempts[honest].astype(np.int32))
     when, copies = visible_us(rows, firsts.index.size)
     status = np.where(attempts > 0, Status.LOST, Status.PENDING)
     status[when != MISSING_US] = Status.DELIVERED

@@ -9,6 +9,7 @@ import pytest
 
 import sim
 from loadtest.runs import SUBSCRIBER_STRIDE, read_recorded
+from loadtest.traffic import FORGED
 from loadtest.verdict import ThresholdResult
 from sim.cli import run_simulation
 from sim.errors import InputError
@@ -35,6 +36,17 @@ def test_a_load_comes_back_with_its_latencies_and_failures(tmp_path):
     # What was due before the end of the warm-up counts for nothing, in any of them.
     later = repetition.latencies(0.1)
     assert all(later[prefix].event.tolist() == [2, 3] for prefix in found)
+
+
+def test_a_forged_request_has_no_latency_refused_or_not(tmp_path):
+    run = invented_run("webhook", 0, LATENCY_US)
+    run.samples.kind[[1, 2]] = FORGED
+    run.samples.status[1] = 401  # as it should be; the other was taken for good
+    (repetition,) = read_recorded(written(tmp_path, "load", [run]).path).of("webhook")
+    found = repetition.latencies()
+    for prefix, expected in (("latency", [0.005, 0.009]), ("uncorrected_latency", [0.0049, 0.0089])):
+        assert found[prefix].latency_s.tolist() == expected
+        assert found[prefix].event.tolist() == [0, 3]
 
 
 def test_a_race_has_the_latency_of_its_deliveries_only(tmp_path):

@@ -12,7 +12,6 @@ from loadtest.runner.generation import Generation
 from loadtest.runner.processes import Child
 from loadtest.runner.session import Session, Settings, WindowCounts, disturb
 from loadtest.schedule import Plan
-from loadtest.traffic import FORGED
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
@@ -28,19 +27,19 @@ def seen_from_outside(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics of the requests due after the warm-up, and the latencies that thresholds judge.
 
-    Latencies are those of genuine requests; forged ones have their own, of being refused.
+    Latencies are those of honest requests; forged ones have their own, of being refused.
     """
     start_us = window_start_us(origin_us, scenario)
     windowed = samples.due_from(start_us)
-    genuine = windowed.chosen(windowed.kind != FORGED)
-    metrics = latency_metrics(genuine.corrected_us)
-    metrics |= latency_metrics(genuine.uncorrected_us, "uncorrected_latency")
+    honest = windowed.chosen(windowed.honest)
+    metrics = latency_metrics(honest.corrected_us)
+    metrics |= latency_metrics(honest.uncorrected_us, "uncorrected_latency")
     metrics |= generator_metrics(windowed, start_us, scenario.run.duration_s - scenario.run.warmup_s)
-    if genuine.index.size < windowed.index.size:
+    if honest.index.size < windowed.index.size:
         metrics |= latency_metrics(windowed.refused_us, "refused_latency")
     if (windowed.attempts > 1).any():
-        metrics["retries_per_event"] = float(np.maximum(windowed.attempts - 1, 0).sum() / genuine.index.size)
-    return metrics, judged_sample_metrics(genuine)
+        metrics["retries_per_event"] = float(np.maximum(windowed.attempts - 1, 0).sum() / honest.index.size)
+    return metrics, judged_sample_metrics(honest)
 
 
 def begin(

@@ -9,7 +9,7 @@ Fieller's theorem does (Fieller 1954), needs no slope and is as wide as the data
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -74,16 +74,13 @@ class Crossover:
     def sentence(self) -> str:
         """The finding in words."""
         if not self.crossings:
-            first = self.points[0][1].mean
-            if first == 0:
-                return (
-                    f"{self.metric} is the same for {self.a} and {self.b} at {self.parameter} = {self.low:g}"
-                )
-            lower = self.a if first < 0 else self.b
-            return (
-                f"{lower} has the lower {self.metric} for every {self.parameter} "
-                f"from {self.low:g} to {self.high:g}"
-            )
+            everywhere = f"for every {self.parameter} from {self.low:g} to {self.high:g}"
+            means = [difference.mean for _, difference in self.points if difference.mean]
+            if not means:
+                return f"{self.metric} is the same for {self.a} and {self.b} {everywhere}"
+            lower = self.a if means[0] < 0 else self.b
+            level = " or the same" if len(means) < len(self.points) else ""
+            return f"{lower} has the lower{level} {self.metric} {everywhere}"
         told = []
         for crossing in self.crossings:
             after = self.b if crossing.lower_before == self.a else self.a
@@ -135,43 +132,99 @@ def crossover(
     whole, low, high = _range(scenario, parameter, low, high)
     opened = open_executor(executor) if isinstance(executor, str) else nullcontext(executor)
     with opened as workers:
-        look = _Looker(scenario, a, b, parameter, metric, replications, seed, workers, progress)
-        grid = [float(x) for x in np.geomspace(low, high, GRID)]
-        grid = [low, *grid[1:-1], high]
-        if whole:
-            grid = sorted({float(round(x)) for x in grid})
-        changes = [(x, y) for x, y in pairwise(grid) if _sign(look(x).mean) * _sign(look(y).mean) < 0]
-        changes += [(x, x) for x in grid[1:-1] if look(x).mean == 0]
-        crossings = [_crossing(look, x, y, low, high, whole=whole) for x, y in sorted(changes)]
-    return Crossover(a, b, metric, parameter, low, high, tuple(crossings), tuple(sorted(look.seen.items())))
+        look = Looks(
+            a, b, _Differences(scenario, a, b, parameter, metric, replications, seed, workers), progress
+        )
+        found = crossings(look, _grid(low, high, whole=whole), whole=whole)
+    return Crossover(a, b, metric, parameter, low, high, tuple(found), tuple(sorted(look.seen.items())))
 
 
-def _crossing(look: _Looker, left: float, right: float, low: float, high: float, *, whole: bool) -> Crossing:
-    before = look(left).mean if left < right else look(max(x for x in look.seen if x < left)).mean
+class Looks:
+    """The difference a − b at any value, each computed once.
+
+    Args:
+        a: one mechanism.
+        b: the other.
+        difference: computes it.
+        progress: called with (values looked at, how many there may be in all).
+
+    Attributes:
+        seen: value -> difference, of all that were looked at.
+    """
+
+    def __init__(
+        self,
+        a: str,
+        b: str,
+        difference: Callable[[float], Estimate],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.a, self.b = a, b
+        self._difference, self._progress = difference, progress
+        self.seen: dict[float, Estimate] = {}
+
+    def __call__(self, x: float) -> Estimate:
+        """The difference at x."""
+        if x not in self.seen:
+            self.seen[x] = self._difference(x)
+            if self._progress is not None:
+                self._progress(len(self.seen), max(4 * GRID, len(self.seen) + 1))
+        return self.seen[x]
+
+
+def crossings(look: Looks, grid: Sequence[float], *, whole: bool) -> list[Crossing]:
+    """Where the difference changes its sign, as far as a grid of ascending values shows it.
+
+    A stretch on which it is exactly 0 counts as one crossing where the signs on its two sides differ, and as
+    none where they do not or where it reaches the end of the grid.
+    """
+    signs = [(x, _sign(look(x).mean)) for x in grid]
+    told = [(x, sign) for x, sign in signs if sign]
+    return [
+        _crossing(look, left, right, grid[0], grid[-1], whole=whole)
+        for (left, before), (right, after) in pairwise(told)
+        if before != after
+    ]
+
+
+def _grid(low: float, high: float, *, whole: bool) -> list[float]:
+    spaced = [low, *(float(x) for x in np.geomspace(low, high, GRID)[1:-1]), high]
+    return sorted({float(round(x)) for x in spaced}) if whole else spaced
+
+
+def _crossing(look: Looks, left: float, right: float, low: float, high: float, *, whole: bool) -> Crossing:
+    """The crossing between two values of opposite signs; on a level stretch, some value of it."""
+    before = _sign(look(left).mean)
     while left < right and (middle := _between(left, right, whole=whole)) is not None:
-        if _sign(look(middle).mean) == _sign(look(left).mean):
+        sign = _sign(look(middle).mean)
+        if sign != -before:
             left = middle
-        else:
+        if sign != before:
             right = middle
     at = left if left == right else (left + right) / 2 if whole else math.sqrt(left * right)
-    ends = []
-    for start, limit in ((left, low), (right, high)):
-        outward = sorted(
-            (x for x in look.seen if (x - start) * (limit - start) >= 0), key=lambda x: abs(x - start)
-        )
-        vague, clear = start, None
-        for x in outward:
-            if _decided(look(x)):
-                clear = x
-                break
-            vague = x
-        while clear is not None and (middle := _between(*sorted((vague, clear)), whole=whole)) is not None:
-            if _decided(look(middle)):
-                clear = middle
-            else:
-                vague = middle
-        ends.append(clear)
-    return Crossing(at, ends[0], ends[1], look.a if before < 0 else look.b)
+    lower_before = look.a if before < 0 else look.b
+    return Crossing(
+        at, _end(look, left, low, whole=whole), _end(look, right, high, whole=whole), lower_before
+    )
+
+
+def _end(look: Looks, start: float, limit: float, *, whole: bool) -> float | None:
+    """From `start` towards `limit`, the first value at which the difference can be told from 0."""
+    outward = sorted(
+        (x for x in look.seen if min(start, limit) <= x <= max(start, limit)), key=lambda x: abs(x - start)
+    )
+    vague, clear = start, None
+    for x in outward:
+        if _decided(look(x)):
+            clear = x
+            break
+        vague = x
+    while clear is not None and (middle := _between(*sorted((vague, clear)), whole=whole)) is not None:
+        if _decided(look(middle)):
+            clear = middle
+        else:
+            vague = middle
+    return clear
 
 
 def _between(left: float, right: float, *, whole: bool) -> float | None:
@@ -191,8 +244,8 @@ def _decided(difference: Estimate) -> bool:
     return difference.low > 0 or difference.high < 0
 
 
-class _Looker:
-    """The difference at any value, computed once."""
+class _Differences:
+    """Computes the difference at one value of the parameter, its replications side by side."""
 
     def __init__(
         self,
@@ -204,23 +257,14 @@ class _Looker:
         replications: int,
         seed: int,
         workers: Workers,
-        progress: Callable[[int, int], None] | None,
     ) -> None:
         self.a, self.b = a, b
         self._scenario = scenario.model_dump_json()
         self._parameter, self._metric = parameter, metric
         self._replications, self._seed = replications, seed
-        self._workers, self._progress = workers, progress
-        self.seen: dict[float, Estimate] = {}
+        self._workers = workers
 
     def __call__(self, x: float) -> Estimate:
-        if x not in self.seen:
-            self.seen[x] = self._difference(x)
-            if self._progress is not None:
-                self._progress(len(self.seen), max(4 * GRID, len(self.seen) + 1))
-        return self.seen[x]
-
-    def _difference(self, x: float) -> Estimate:
         value: Value = int(x) if x == round(x) else x
         point = {self._parameter: value}
         works = [

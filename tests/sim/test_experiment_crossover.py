@@ -7,8 +7,8 @@ import pytest
 
 import sim
 from sim.errors import InputError
-from sim.experiment import paired_difference
-from sim.experiment.crossover import crossover
+from sim.experiment import Estimate, paired_difference
+from sim.experiment.crossover import Looks, crossings, crossover
 from sim.scenario import Scenario, load_scenario
 
 
@@ -68,6 +68,45 @@ def test_without_a_crossing_it_says_who_is_lower_throughout(shop: Scenario) -> N
     assert found.sentence() == (
         "webhook has the lower latency_mean_s for every polling.interval_s from 100 to 1000"
     )
+
+
+def test_what_is_level_everywhere_crosses_nowhere(shop: Scenario) -> None:
+    found = crossover(
+        shop, "webhook", "polling", "polling.interval_s", "lost_ratio",
+        low=1, high=100, replications=2, executor="threads:1",
+    )  # fmt: skip
+    assert found.crossings == ()
+    assert found.sentence() == (
+        "lost_ratio is the same for webhook and polling for every polling.interval_s from 1 to 100"
+    )
+
+
+@pytest.mark.parametrize(
+    ("differences", "crossed"),
+    [
+        ({}, []),
+        ({1: 0, 2: 0, 4: 0}, []),
+        ({1: -1, 2: 0, 4: 0, 8: 1}, ["a"]),  # one crossing, somewhere on the level stretch
+        ({1: 1, 2: 0, 4: 1, 8: 1}, []),  # touched, not crossed
+        ({1: 0, 2: 0, 4: 1, 8: 1}, []),  # level, then apart
+        ({1: -1, 2: 1, 4: 0, 8: -1}, ["a", "b"]),
+    ],
+)
+def test_a_crossing_is_a_change_of_sign(differences: dict[float, float], crossed: list[str]) -> None:
+    """Of made-up differences, constant up to the next value given."""
+    steps = sorted(differences.items()) or [(1, 1)]
+
+    def mean(x: float) -> float:
+        return [d for at, d in steps if at <= x * 1.0000001][-1]
+
+    look = Looks("a", "b", lambda x: Estimate(mean(x), mean(x), mean(x)))
+    found = crossings(look, [float(2**k) for k in range(4)], whole=False)
+    assert [crossing.lower_before for crossing in found] == crossed
+    for crossing in found:
+        assert crossing.low is not None
+        assert crossing.high is not None
+        assert crossing.low <= crossing.at <= crossing.high
+        assert mean(crossing.low) * mean(crossing.high) < 0
 
 
 def test_of_whole_numbers_it_lies_between_neighbours(shop: Scenario) -> None:

@@ -148,8 +148,7 @@ def run_simulation(
     few = expected_deliveries(scenario, seed) * len(mechanisms) * replications <= MAX_RECORDS_KEPT
     keep = few and precision is None
     command = shlex.join(["hookbench", *sys.argv[1:]])
-    most = replications if precision is None else precision.maximum
-    seeds = [replication_seed(seed, r) for r in range(most)]
+    seeds = [replication_seed(seed, r) for r in range(replications)]
     with RunFolder.create(scenario.name, command, out, scenario=scenario, seeds=seeds) as run:
         with progress(f"simulating {scenario.name}") as advance:
 
@@ -173,6 +172,7 @@ def run_simulation(
             warn(f"more than {MAX_RECORDS_KEPT:,} deliveries: the run folder holds metrics, not records")
         run.note(engine=engine, seed=seed, replications=outcome.replications, records_kept=keep)
         if precision is not None:
+            run.note_seeds([replication_seed(seed, r) for r in range(outcome.replications)])
             run.note(precision=asdict(precision))
             for mechanism, achieved in precision.missed_by(outcome).items():
                 warn(

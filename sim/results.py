@@ -186,6 +186,11 @@ class RunFolder:
         self._document["notes"].update(_plain(notes))
         self._write()
 
+    def note_seeds(self, seeds: Sequence[int]) -> None:
+        """State the seeds of all replications, where their number was found on the way."""
+        self._document["seeds"] = list(seeds)
+        self._write()
+
     def __enter__(self) -> Self:
         return self
 

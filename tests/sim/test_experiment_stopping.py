@@ -13,6 +13,7 @@ import sim
 from sim.errors import InputError
 from sim.experiment import estimate, pairing
 from sim.experiment.stopping import Precision, simulate_until
+from sim.randomness import replication_seed
 from sim.results import read_run
 from sim.scenario import Scenario, load_scenario
 
@@ -111,8 +112,10 @@ def test_the_command_line_takes_a_precision(
     assert hookbench.run(words) == 0
     assert "Means over" in capsys.readouterr().out
     (folder,) = (tmp_path / "out").iterdir()
-    notes = read_run(folder).notes
+    run = read_run(folder)
+    notes = run.notes
     assert notes["replications"] >= 4
+    assert run.document["seeds"] == [replication_seed(1, r) for r in range(notes["replications"])]
     assert notes["precision"]["relative"] == 0.2
     assert hookbench.run([*words, "--precision", "2"]) == 2
     assert "--precision must lie between 0 and 1, got 2" in capsys.readouterr().err

@@ -111,7 +111,7 @@ def faults_of(texts: Sequence[str], scenario: Scenario) -> Faults | None:
     """The faults of a run of a scenario; None without any.
 
     Raises:
-        InputError: see `parse_fault`; or one does not end within the run, or two befall one server at a time.
+        InputError: see `parse_fault`; or one does not end within the run.
     """
     wanted: list[Fault] = []
     for text in texts:
@@ -123,11 +123,6 @@ def faults_of(texts: Sequence[str], scenario: Scenario) -> Faults | None:
                 f"--fault {fault.text}: it ends at {fault.at_s + fault.for_s:g} s, "
                 f"after the run's {duration_s:g} s"
             )
-    for role in (*ROLES, None):
-        mine = sorted((fault for fault in wanted if fault.role == role), key=lambda fault: fault.at_s)
-        for earlier, later in pairwise(mine):
-            if later.at_s < earlier.at_s + earlier.for_s:
-                raise InputError(f"--fault {later.text}: begins before {earlier.text} is over")
     return Faults(wanted, outages_enacted=OUTAGES in (text.strip() for text in texts)) if wanted else None
 
 
@@ -168,10 +163,10 @@ class Faults:
         self._errors: list[str] = []
 
     def require_servers(self, roles: Sequence[str]) -> None:
-        """Check that there is a server for each fault.
+        """Check that there is a server for each fault, and never two for one server at a time.
 
         Raises:
-            InputError: there is none of that role.
+            InputError: there is none of that role, or one fault begins before another is over.
         """
         for fault in self.faults:
             if not roles:
@@ -182,6 +177,11 @@ class Faults:
                 raise InputError(
                     f"--fault {fault.text}: no {fault.role} takes part, only: {', '.join(roles)}"
                 )
+        for role in roles:
+            mine = sorted((f for f in self.faults if _victim(f, roles) == role), key=lambda f: f.at_s)
+            for earlier, later in pairwise(mine):
+                if later.at_s < earlier.at_s + earlier.for_s:
+                    raise InputError(f"--fault {later.text}: begins before {earlier.text} is over")
 
     def __call__(self, children: Mapping[str, Child], origin_us: int) -> None:
         """Enact every fault at its time; returns when all are over."""
@@ -204,7 +204,7 @@ class Faults:
         return sorted(self._told, key=lambda told: float(told["begun_s"])), self._errors
 
     def _enact(self, fault: Fault, children: Mapping[str, Child], origin_us: int) -> None:
-        role = fault.role or ("receiver" if "receiver" in children else next(iter(children)))
+        role = _victim(fault, list(children))
         child = children[role]
         _sleep_until(origin_us + round(fault.at_s * 1e6))
         begun_us = now_us()
@@ -221,6 +221,10 @@ class Faults:
                 "ended_s": (now_us() - origin_us) / 1e6,
             }
         )
+
+
+def _victim(fault: Fault, roles: Sequence[str]) -> str:
+    return fault.role or ("receiver" if "receiver" in roles else roles[0])
 
 
 def _sleep_until(instant_us: int) -> None:

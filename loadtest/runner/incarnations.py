@@ -9,14 +9,8 @@ from typing import Any
 from loadtest.inbox import read_ledger
 
 PEAKS = frozenset(
-    {
-        "queue_max",
-        "connections_peak",
-        "requests_per_connection",
-        "http_requests_per_connection",
-        "http_connections_peak",
-    }
-    | {"body_bytes_peak"}
+    {"queue_max", "connections_peak", "requests_per_connection"}
+    | {"http_requests_per_connection", "http_connections_peak", "body_bytes_peak"}
 )
 """Counts of /status that are peaks or ratios, so that they are not summed; of several peaks the highest."""
 

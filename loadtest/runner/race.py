@@ -224,7 +224,7 @@ def _race_arm(
     tries = arm.tries(offsets.size, rows, provider_rows, statuses)
     records = race_records(samples.intended_us, rows, provider_rows, tries, arm.via, origin_us)
     counters = arm.counters(in_window) if in_window else Counters.unknown()
-    metrics = summarise(records, counters, scenario, outages_enacted=False)
+    metrics = summarise(records, counters, scenario, outages_enacted=settings.outages_enacted)
     warmup_s, warmup_us = scenario.run.warmup_s, round(scenario.run.warmup_s * 1e6)
     windowed = samples.due_from(origin_us + warmup_us)
     published_window = generator_metrics(windowed, origin_us + warmup_us, scenario.run.duration_s - warmup_s)
@@ -253,7 +253,7 @@ def _race_arm(
             "counted_in_window": in_window,
             "run_id": plan.run_id,
             "seed": settings.seed,
-            "unlike_the_model": arm.unlike_the_model(scenario),
+            "unlike_the_model": settings.as_run(arm.unlike_the_model(scenario)),
             **arm.facts(course),
         },
         run=number,

@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ import numpy as np
 from loadtest.contract import STANDARD, now_us
 from loadtest.monitor import Monitor
 from loadtest.plans import Wishes
+from loadtest.runner.faults import Faults
 from loadtest.runner.incarnations import PEAKS
 from loadtest.runner.processes import (
     STOP_SIGNALS,
@@ -88,6 +89,22 @@ class Settings:
     host: str | None = None
     wishes: Wishes = field(default_factory=Wishes)
     receiver: tuple[str, ...] = RECEIVER
+
+    @property
+    def outages_enacted(self) -> bool:
+        """Whether the scenario's own outages take place."""
+        return isinstance(self.disturbance, Faults) and self.disturbance.outages_enacted
+
+    def as_run(self, unlike: Sequence[str]) -> list[str]:
+        """What was unlike the model (`unlike_the_model`), given what was done to the servers."""
+        if not self.outages_enacted:
+            return list(unlike)
+        return [
+            "receiver.outages are enacted: refuse as a restart, black_hole as SIGSTOP, slow as its duty cycle"
+            if note == OUTAGES_NOT_ENACTED
+            else note
+            for note in unlike
+        ]
 
 
 @contextlib.contextmanager

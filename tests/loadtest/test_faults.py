@@ -15,7 +15,7 @@ from loadtest.monitor import Monitor
 from loadtest.runner import load
 from loadtest.runner.faults import Fault, Faults, faults_of, parse_fault
 from loadtest.runner.processes import CpuPlan, Crew, ServerSilent
-from loadtest.runner.session import own_secret
+from loadtest.runner.session import Settings, own_secret, unlike_the_model
 from sim.errors import InputError
 from sim.scenario import Scenario, scenario_from
 
@@ -67,9 +67,25 @@ def test_a_bad_fault_is_refused_in_one_line(text, said):
     assert "\n" not in str(refused.value)
 
 
-def test_one_server_suffers_one_fault_at_a_time():
-    with pytest.raises(InputError, match=r"--fault kill@2: begins before pause@1\+2 is over"):
-        faults_of(["pause@1+2", "kill@2"], steady(10.0, 10.0))
+@pytest.mark.parametrize(
+    ("texts", "roles"),
+    [
+        (["pause@1+2", "kill@2"], ["receiver"]),
+        (["receiver:pause@1+2", "kill@2"], ["receiver", "provider"]),  # unsaid, the receiver's
+        (["provider:pause@1+2", "kill@2"], ["provider"]),  # the only server there is
+    ],
+)
+def test_one_server_suffers_one_fault_at_a_time(texts, roles):
+    faults = faults_of(texts, steady(10.0, 10.0))
+    assert faults is not None
+    with pytest.raises(InputError, match=r"--fault kill@2: begins before .*pause@1\+2 is over"):
+        faults.require_servers(roles)
+
+
+def test_two_servers_may_suffer_at_a_time():
+    faults = faults_of(["provider:pause@1+2", "kill@2", "pause@3+1"], steady(10.0, 10.0))
+    assert faults is not None
+    faults.require_servers(["receiver", "provider"])
     assert faults_of([], steady(10.0, 10.0)) is None
 
 
@@ -93,6 +109,13 @@ def test_a_scenarios_own_outages_become_faults_where_they_can():
     assert faults is not None
     assert faults.outages_enacted
     assert [fault.text for fault in faults.faults] == ["restart@1+2", "pause@4+1", "slow@6+1x3"]
+    unlike = unlike_the_model(steady(10.0, 10.0, **{"receiver.outages": outages}))
+    assert "receiver.outages are not enacted" in unlike
+    assert Settings(1, 1, 0.01).as_run(unlike) == unlike
+    told = Settings(1, 1, 0.01, faults).as_run(unlike)
+    assert "receiver.outages are not enacted" not in told
+    assert any(note.startswith("receiver.outages are enacted") for note in told)
+    assert len(told) == len(unlike)
     with pytest.raises(InputError, match='an outage of kind "error" cannot be enacted'):
         faults_of(["outages"], steady(10.0, 60.0, **{"receiver.outages": outages}))
 

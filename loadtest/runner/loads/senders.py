@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 from loadtest.contract import MISSING, now_us
 from loadtest.inbox import LedgerRow, read_ledger
 from loadtest.plans import plan_of
-from loadtest.runner.faults import Faults
 from loadtest.runner.figures_of_merit import judged_record_metrics
 from loadtest.runner.loads.outside import begin, seen_from_outside, window_start_us
 from loadtest.runner.outcome import Measured, count, deliveries, finish, last_visible_us, sender_counters
 from loadtest.runner.processes import Child, event_loop_at
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import (
-    OUTAGES_NOT_ENACTED,
     Session,
     Settings,
     body_limit,
@@ -82,7 +80,7 @@ def senders(context: Session, arm: str, scenario: Scenario, settings: Settings) 
     if rows is not None:
         records = deliveries(samples, rows, origin_us)
         counters = sender_counters(samples, status, window_start_us(origin_us, scenario))
-        seen = summarise(records, counters, scenario, outages_enacted=enacted(settings))
+        seen = summarise(records, counters, scenario, outages_enacted=settings.outages_enacted)
         metrics |= {
             (f"visible_{name}" if name.startswith("latency_") else name): value
             for name, value in seen.items()
@@ -105,12 +103,7 @@ def senders(context: Session, arm: str, scenario: Scenario, settings: Settings) 
 
 
 def _unlike_the_model(scenario: Scenario, plan: Plan, settings: Settings) -> list[str]:
-    told = unlike_the_model(scenario)
-    if enacted(settings):
-        told.remove(OUTAGES_NOT_ENACTED)
-        told.append(
-            "receiver.outages are enacted: refuse as a restart, black_hole as SIGSTOP, slow as its duty cycle"
-        )
+    told = settings.as_run(unlike_the_model(scenario))
     if plan.kind.any():
         told.append("duplicates and forgeries are not in the model")
     if scenario.receiver.acknowledge == "after_processing":
@@ -136,11 +129,6 @@ def known_again(rows: list[LedgerRow], known: Identities) -> list[LedgerRow]:
         index = known.index(row.event_id) if row.event_index == MISSING else None
         found.append(row if index is None else row._replace(event_index=index))
     return found
-
-
-def enacted(settings: Settings) -> bool:
-    """Whether the scenario's own outages take place."""
-    return isinstance(settings.disturbance, Faults) and settings.disturbance.outages_enacted
 
 
 def _idle(receiver: Child) -> bool:

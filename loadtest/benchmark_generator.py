@@ -24,8 +24,9 @@ from rich.table import Table
 from loadtest.monitor import Monitor, Usage
 from loadtest.recorder import Samples
 from loadtest.runner.figures_of_merit import quantiles_s
+from loadtest.runner.fleet import CpuPlan
 from loadtest.runner.generation import ROLE, Generation, locustfile
-from loadtest.runner.processes import Child, CpuPlan, Crew, ProcessFailed
+from loadtest.runner.processes import Child, Crew, ProcessFailed
 from loadtest.runner.progress import Progress
 from loadtest.runner.session import own_secret
 from loadtest.schedule import IntArray, Plan

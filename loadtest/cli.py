@@ -26,7 +26,7 @@ from sim.errors import InputError
 if TYPE_CHECKING:
     from loadtest.plans import Wishes
     from loadtest.runner import LoadResult
-    from loadtest.runner.processes import Fleet
+    from loadtest.runner.fleet import Fleet
 
 app = typer.Typer(help="Real servers under real load.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(inbox_commands, name="inbox")
@@ -289,7 +289,7 @@ def serve_command(context: typer.Context) -> None:
 
 
 def _fleet(generators: int, expect_workers: int, master: str, ca: str | None) -> Fleet:
-    from loadtest.runner.processes import Fleet
+    from loadtest.runner.fleet import Fleet
 
     host, _, port = master.partition(":")
     if not host or not (port or "5557").isdecimal() or not 0 < int(port or 5557) < 65536:
@@ -347,7 +347,7 @@ def _web(
 
     from loadtest.plans import LISTENERS, LOAD_ARMS, scenario_for
     from loadtest.runner.generation import locustfile
-    from loadtest.runner.processes import require_reachable
+    from loadtest.runner.inquiries import require_reachable
     from sim.scenario import load_scenario
 
     if len(arms) != 1 or arms[0] not in LOAD_ARMS:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from loadtest.plans import LISTENERS
 from loadtest.runner.figures_of_merit import KNOWN_METRICS
-from loadtest.runner.processes import Fleet
+from loadtest.runner.fleet import Fleet
 from loadtest.schedule import require_seed
 from loadtest.verdict import Threshold, parse_threshold
 from sim.errors import InputError

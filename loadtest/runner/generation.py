@@ -15,7 +15,8 @@ import numpy as np
 import loadtest.scenarios
 from loadtest.monitor import Monitor
 from loadtest.recorder import Samples
-from loadtest.runner.processes import WORKERS_TIMEOUT_S, Child, Crew, ProcessFailed
+from loadtest.runner.fleet import WORKERS_TIMEOUT_S
+from loadtest.runner.processes import Child, Crew, ProcessFailed
 from loadtest.runner.progress import Progress
 from loadtest.schedule import IntArray, Plan
 

@@ -16,9 +16,10 @@ from loadtest.plans import SENDERS, Wishes, scenario_for
 from loadtest.runner.check import check, require_fleet
 from loadtest.runner.comparison import judged_by_arm
 from loadtest.runner.faults import faults_of
+from loadtest.runner.fleet import Fleet
 from loadtest.runner.folder import save
+from loadtest.runner.inquiries import require_reachable
 from loadtest.runner.loads import LOADS
-from loadtest.runner.processes import Fleet, require_reachable
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import LoadResult
 from loadtest.runner.session import RECEIVER, Disturbance, Settings, own_secret, session, terminable

@@ -14,8 +14,9 @@ from loadtest.monitor import Usage
 from loadtest.recorder import TIMED_OUT, HistogramOverflow, Samples, histogram
 from loadtest.runner.faults import Faults
 from loadtest.runner.figures_of_merit import quantiles_s, server_metrics
+from loadtest.runner.fleet import Fleet
 from loadtest.runner.generation import ROLE
-from loadtest.runner.processes import Child, Crew, Fleet
+from loadtest.runner.processes import Child, Crew
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings, idle_span
 from loadtest.schedule import IntArray

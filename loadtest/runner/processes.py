@@ -12,14 +12,10 @@ import json
 import os
 import selectors
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,36 +24,17 @@ from typing import Any
 
 from loadtest.contract import now_us
 from loadtest.monitor import Monitor
+from loadtest.runner import inquiries
+from loadtest.runner.fleet import CpuPlan, Fleet
 from loadtest.runner.incarnations import counts_at_death, summed
 from loadtest.schedule import PLAN_VARIABLE
 from sim.errors import InputError, VoidRun
 
 READY_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
-STATUS_TIMEOUT_S = 15.0
-"""A busy server answers late; one that has ended refuses at once."""
-
-REACH_TIMEOUT_S = 2.0
-
-WORKERS_TIMEOUT_S = 300.0
-"""How long the master waits for workers that somebody has to start by hand."""
-
 STOP_SIGNALS = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
 )
-
-# Our servers are on this machine: a proxy from the environment would be asked for its own loopback.
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def opener(ca: str | None) -> urllib.request.OpenerDirector:
-    """What opens URLs without a proxy, trusting certificates as `Fleet` says."""
-    if ca is None:
-        return _direct
-    context = ssl.create_default_context(cafile=ca)
-    return urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-    )
 
 
 class ProcessFailed(VoidRun):
@@ -66,90 +43,6 @@ class ProcessFailed(VoidRun):
 
 class ServerSilent(ProcessFailed):
     """A server runs, but does not answer /status."""
-
-
-@dataclass(frozen=True)
-class CpuPlan:
-    """Which cores the servers and the generator may use; None: not pinned."""
-
-    servers: frozenset[int] | None = None
-    generator: frozenset[int] | None = None
-
-    @classmethod
-    def for_this_machine(cls, generators: int = 1) -> CpuPlan:
-        """The generator on the last usable cores, one a process, and the servers on the others.
-
-        The servers keep one core at least; with one core in all nothing is pinned.
-        """
-        if not hasattr(os, "sched_getaffinity"):
-            return cls()
-        usable = sorted(os.sched_getaffinity(0))
-        if len(usable) < 2:
-            return cls()
-        first = max(1, len(usable) - generators)
-        return cls(servers=frozenset(usable[:first]), generator=frozenset(usable[first:]))
-
-    def describe(self) -> dict[str, list[int] | None]:
-        """For run.json."""
-        return {
-            "servers": None if self.servers is None else sorted(self.servers),
-            "generator": None if self.generator is None else sorted(self.generator),
-        }
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """The processes that make the load.
-
-    Attributes:
-        processes: Locust processes on this machine; more than one share the schedule.
-        expect_workers: workers that the user starts by hand, anywhere, instead; 0: none.
-        bind_host, bind_port: where the master of such workers listens.
-        ca: a file of certificates, one of which vouches for an https server; None: the system's.
-    """
-
-    processes: int = 1
-    expect_workers: int = 0
-    bind_host: str = "127.0.0.1"
-    bind_port: int = 5557
-    ca: str | None = None
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether workers are started by hand, perhaps on machines with clocks of their own."""
-        return self.expect_workers > 0
-
-    def options(self) -> list[str]:
-        """Locust's options that make it so."""
-        ca = ["--ca", self.ca] if self.ca else []
-        if self.elsewhere:
-            return [
-                *(
-                    "--master",
-                    "--master-bind-host",
-                    self.bind_host,
-                    "--master-bind-port",
-                    str(self.bind_port),
-                ),
-                *("--expect-workers", str(self.expect_workers)),
-                *("--expect-workers-max-wait", f"{WORKERS_TIMEOUT_S:.0f}"),
-                *ca,
-            ]
-        if self.processes == 1:
-            return ca
-        # Locust's own default listens on every interface, and two runs at once would meet there.
-        port = str(_free_port())
-        return [
-            *("--processes", str(self.processes), "--master-bind-host", "127.0.0.1"),
-            *("--master-bind-port", port, "--master-host", "127.0.0.1", "--master-port", port),
-            *ca,
-        ]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager
@@ -227,15 +120,15 @@ class Child:
         While it is being restarted this waits for the successor.
 
         Raises:
-            ServerSilent: it runs, but gives no answer within `STATUS_TIMEOUT_S`, or not JSON.
+            ServerSilent: it runs, but gives no answer within `inquiries.STATUS_TIMEOUT_S`, or not JSON.
             ProcessFailed: it has ended.
         """
-        deadline = time.monotonic() + STATUS_TIMEOUT_S
+        deadline = time.monotonic() + inquiries.STATUS_TIMEOUT_S
         while True:
             self._up.wait(max(0.0, deadline - time.monotonic()))
             asked = self.process
             try:
-                document = get_json(f"{self.url}/status")
+                document = inquiries.get_json(f"{self.url}/status")
                 if self.process is asked:
                     return summed(self._counted, document)
             except (OSError, ValueError) as error:
@@ -452,53 +345,3 @@ def _ready_line(child: Child, timeout_s: float) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise ProcessFailed(f"the {child.role} said {line[:200]!r} instead of that it is ready") from None
     return dict(document)
-
-
-def get_json(
-    url: str, data: bytes | None = None, timeout_s: float | None = None, ca: str | None = None
-) -> Any:
-    """GET, or POST `data`, and parse the JSON answer; `ca` as in `Fleet`.
-
-    Raises:
-        OSError: no connection, no answer in time, or an HTTP error.
-        ValueError: the answer is not JSON.
-    """
-    headers = {"content-type": "application/json"} if data else {}
-    request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310 - hosts are checked first
-    with opener(ca).open(request, timeout=timeout_s or STATUS_TIMEOUT_S) as response:
-        body = response.read()
-    return json.loads(body) if body else {}
-
-
-def event_loop_at(host: str, ca: str | None = None) -> dict[str, str]:
-    """Of a reference server at a base URL, its role and the event loop it says it runs on; else nothing."""
-    try:
-        match get_json(f"{host.rstrip('/')}/status", timeout_s=REACH_TIMEOUT_S, ca=ca):
-            case {"role": "receiver" | "provider" as role, "loop": str(loop)}:
-                return {role: loop}
-    except (OSError, ValueError):
-        pass  # somebody else's server need not have such a page
-    return {}
-
-
-def require_reachable(host: str, ca: str | None = None) -> None:
-    """Check that an HTTP server answers at a base URL, whatever it answers.
-
-    Raises:
-        InputError: not an http(s) URL, or nothing answers there.
-    """
-    if not host.startswith(("http://", "https://")):
-        raise InputError(f"--host {host!r}: expected a URL such as http://127.0.0.1:8080")
-    try:
-        with opener(ca).open(host, timeout=REACH_TIMEOUT_S):
-            pass
-    except urllib.error.HTTPError:
-        return  # it answers; that is all we ask here
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            raise InputError(
-                f"--host {host}: its certificate is not trusted ({reason.verify_message}); "
-                "--ca FILE names certificates that vouch for it"
-            ) from None
-        raise InputError(f"--host {host}: no server answers there ({reason}); is it running?") from None

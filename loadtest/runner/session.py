@@ -21,17 +21,10 @@ from loadtest.contract import STANDARD, now_us
 from loadtest.monitor import Monitor
 from loadtest.plans import Wishes
 from loadtest.runner.faults import Faults
+from loadtest.runner.fleet import CpuPlan, Fleet
 from loadtest.runner.incarnations import PEAKS
-from loadtest.runner.processes import (
-    STOP_SIGNALS,
-    Child,
-    CpuPlan,
-    Crew,
-    Fleet,
-    ProcessFailed,
-    ServerSilent,
-    get_json,
-)
+from loadtest.runner.inquiries import get_json
+from loadtest.runner.processes import STOP_SIGNALS, Child, Crew, ProcessFailed, ServerSilent
 from loadtest.runner.progress import Progress
 from loadtest.senders import new_secret, secret_variable
 

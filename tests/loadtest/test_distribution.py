@@ -17,8 +17,9 @@ import pytest
 
 from loadtest.recorder import MISSING, Samples
 from loadtest.runner import load
+from loadtest.runner.fleet import CpuPlan, Fleet, _free_port
 from loadtest.runner.generation import locustfile
-from loadtest.runner.processes import CpuPlan, Crew, Fleet, ProcessFailed, _free_port
+from loadtest.runner.processes import Crew, ProcessFailed
 from loadtest.schedule import Plan, event_schedule
 from sim.errors import InputError
 from sim.results import read_run

@@ -14,7 +14,8 @@ from loadtest.contract import now_us
 from loadtest.monitor import Monitor
 from loadtest.runner import load
 from loadtest.runner.faults import Fault, Faults, faults_of, parse_fault
-from loadtest.runner.processes import CpuPlan, Crew, ServerSilent
+from loadtest.runner.fleet import CpuPlan
+from loadtest.runner.processes import Crew, ServerSilent
 from loadtest.runner.session import Settings, own_secret, unlike_the_model
 from sim.errors import InputError
 from sim.scenario import Scenario, scenario_from
@@ -147,7 +148,7 @@ def test_a_killed_receiver_comes_back_at_its_port_with_its_counts(tmp_path):
 
 
 def test_a_server_that_was_stopped_for_good_is_not_brought_back(tmp_path, monkeypatch):
-    monkeypatch.setattr("loadtest.runner.processes.STATUS_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("loadtest.runner.inquiries.STATUS_TIMEOUT_S", 0.3)
     with Crew(tmp_path, own_secret(), CpuPlan()) as crew:
         receiver = crew.server("receiver", "--inbox", f"sqlite:///{tmp_path / 'inbox.db'}")
         assert receiver.take_down(signal.SIGKILL, 10.0)

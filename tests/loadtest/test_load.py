@@ -20,7 +20,9 @@ import pytest
 from loadtest.recorder import Samples
 from loadtest.runner import load, race
 from loadtest.runner.figures_of_merit import KNOWN_METRICS
-from loadtest.runner.processes import CpuPlan, Crew, ProcessFailed, require_reachable
+from loadtest.runner.fleet import CpuPlan
+from loadtest.runner.inquiries import require_reachable
+from loadtest.runner.processes import Crew, ProcessFailed
 from loadtest.runner.session import own_secret
 from sim.errors import InputError
 from sim.results import read_run
@@ -238,7 +240,7 @@ def test_a_webhook_still_backing_off_at_the_end_is_pending(tmp_path, monkeypatch
     ("timeout_s", "word"), [(15.0, "to say its counts"), (0.3, "did not answer /status")]
 )
 def test_a_server_too_busy_to_say_its_counts_voids_the_run(timeout_s, word, tmp_path, monkeypatch):
-    monkeypatch.setattr("loadtest.runner.processes.STATUS_TIMEOUT_S", timeout_s)
+    monkeypatch.setattr("loadtest.runner.inquiries.STATUS_TIMEOUT_S", timeout_s)
     monkeypatch.setattr("loadtest.runner.session.WINDOW_SLACK_S", 0.5)
 
     def stop_at_the_end(servers, origin_us):

@@ -21,6 +21,7 @@ from loadtest.runner.figures_of_merit import (
     latency_metrics,
     server_metrics,
 )
+from loadtest.runner.fleet import CpuPlan
 from loadtest.runner.incarnations import summed
 from loadtest.runner.outcome import (
     Measured,
@@ -32,7 +33,7 @@ from loadtest.runner.outcome import (
     sender_counters,
     visible_us,
 )
-from loadtest.runner.processes import CpuPlan, Crew
+from loadtest.runner.processes import Crew
 from loadtest.runner.progress import Progress
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings, difference, idle_span

@@ -13,7 +13,7 @@ import trustme
 from rich.console import Console
 
 from loadtest.runner import load
-from loadtest.runner.processes import Fleet
+from loadtest.runner.fleet import Fleet
 from loadtest.tables import show
 from sim.errors import InputError
 from sim.scenario import Scenario, scenario_from

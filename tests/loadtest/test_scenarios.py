@@ -16,7 +16,8 @@ import numpy as np
 import loadtest.scenarios
 from loadtest.plans import LOAD_ARMS
 from loadtest.recorder import Samples
-from loadtest.runner.processes import CpuPlan, Crew
+from loadtest.runner.fleet import CpuPlan
+from loadtest.runner.processes import Crew
 from loadtest.runner.session import own_secret
 from loadtest.schedule import event_schedule, scheduled_scenario
 from sim.scenario import load_scenario

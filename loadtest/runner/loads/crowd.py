@@ -11,9 +11,10 @@ import numpy as np
 
 from loadtest.contract import envelope, now_us
 from loadtest.plans import due_most, plan_of, pollers_and_interval
+from loadtest.runner.inquiries import event_loop_at, get_json, opener
 from loadtest.runner.loads.outside import begin, seen_from_outside, window_start_us
 from loadtest.runner.outcome import Measured, count, finish
-from loadtest.runner.processes import Child, ProcessFailed, event_loop_at, get_json, opener
+from loadtest.runner.processes import Child, ProcessFailed
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings
 from sim.errors import InputError

@@ -15,9 +15,10 @@ from loadtest.contract import now_us
 from loadtest.plans import plan_of
 from loadtest.recorder import UNSENT, Samples
 from loadtest.runner.generation import Arrivals
+from loadtest.runner.inquiries import event_loop_at
 from loadtest.runner.loads.outside import begin, seen_from_outside
 from loadtest.runner.outcome import Measured, count, finish
-from loadtest.runner.processes import Child, event_loop_at
+from loadtest.runner.processes import Child
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import Session, Settings
 from loadtest.schedule import shape_of

@@ -72,6 +72,11 @@ def now_us() -> int:
     return time.monotonic_ns() // 1000
 
 
+def sleep_until(instant_us: int) -> None:
+    """Block this thread until that clock shows `instant_us`; not at all when it does already."""
+    time.sleep(max(0.0, (instant_us - now_us()) / 1e6))
+
+
 def event_id(run_id: str, index: int) -> str:
     """The id of event `index` of one run: ``evt_<run>_<index>``."""
     return f"evt_{run_id}_{index}"

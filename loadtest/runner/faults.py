@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from loadtest.contract import now_us
+from loadtest.contract import now_us, sleep_until
 from loadtest.runner.processes import Child
 from sim.errors import HookbenchError, InputError
 
@@ -206,7 +206,7 @@ class Faults:
     def _enact(self, fault: Fault, children: Mapping[str, Child], origin_us: int) -> None:
         role = _victim(fault, list(children))
         child = children[role]
-        _sleep_until(origin_us + round(fault.at_s * 1e6))
+        sleep_until(origin_us + round(fault.at_s * 1e6))
         begun_us = now_us()
         try:
             {"pause": _pause, "kill": _kill, "restart": _restart, "slow": _slow}[fault.kind](child, fault)
@@ -227,14 +227,10 @@ def _victim(fault: Fault, roles: Sequence[str]) -> str:
     return fault.role or ("receiver" if "receiver" in roles else roles[0])
 
 
-def _sleep_until(instant_us: int) -> None:
-    time.sleep(max(0.0, (instant_us - now_us()) / 1e6))
-
-
 def _pause(child: Child, fault: Fault) -> None:
     begun_us = now_us()
     _signal(child, signal.SIGSTOP)
-    _sleep_until(begun_us + round(fault.for_s * 1e6))
+    sleep_until(begun_us + round(fault.for_s * 1e6))
     _signal(child, signal.SIGCONT)
 
 
@@ -263,7 +259,7 @@ def _replace(child: Child, number: signal.Signals, for_s: float) -> None:
     """End the process and start its successor in time for it to answer after `for_s`."""
     begun_us = now_us()
     if child.take_down(number, RESTART_TIMEOUT_S):
-        _sleep_until(begun_us + round((for_s - child.start_s) * 1e6))
+        sleep_until(begun_us + round((for_s - child.start_s) * 1e6))
         child.bring_back()
 
 

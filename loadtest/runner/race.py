@@ -7,12 +7,11 @@ service times, event by event, as the model draws them, so arms and simulation a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadtest.contract import now_us
+from loadtest.contract import now_us, sleep_until
 from loadtest.inbox import read_ledger
 from loadtest.runner.arms import DEFAULT_ARMS, RACE_ARMS, Arm, Course
 from loadtest.runner.arms.arm import MARGIN_S
@@ -206,7 +205,7 @@ def _race_arm(
     with context.progress.stage(f"{label}: draining"):
         # To ask would cost the servers CPU, as long as nothing can have come.
         last_us = int(samples.intended_us[-1])
-        _sleep_until(arm.silent_until_us(course, origin_us, last_us) + 100_000)
+        sleep_until(arm.silent_until_us(course, origin_us, last_us) + 100_000)
         begins_s = max(0.0, last_us / 1e6 + arm.drain_s(scenario) - now_us() / 1e6)
         others += drain(lambda: _drained(arm, servers, published), begins_s + course.drain_s + MARGIN_S)
     context.monitor.read_now()
@@ -266,10 +265,6 @@ def _tell(file: Path, origin_us: int) -> None:
     part = file.with_name(f"{file.name}.part")
     part.write_text(str(origin_us), encoding="utf-8")
     part.replace(file)
-
-
-def _sleep_until(instant_us: int) -> None:
-    time.sleep(max(0.0, (instant_us - now_us()) / 1e6))
 
 
 def _drained(arm: Arm, servers: Mapping[str, Child], published: int) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loadtest.contract import STANDARD, now_us
+from loadtest.contract import STANDARD, now_us, sleep_until
 from loadtest.monitor import Monitor
 from loadtest.plans import Wishes
 from loadtest.runner.faults import Faults
@@ -281,7 +281,7 @@ class WindowCounts:
             self._error = error  # raised in result(), where somebody listens
 
     def _statuses_at(self, instant_us: int) -> dict[str, dict[str, Any]]:
-        time.sleep(max(0.0, (instant_us - now_us()) / 1e6))
+        sleep_until(instant_us)
         statuses = {}
         for role, child in self._children.items():
             asked_us = now_us()

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from loadtest.contract import sleep_until
 from loadtest.resampling import Interval, intervals
 from loadtest.runner import ArmRun, Progress, load
 from loadtest.runner.session import Disturbance
@@ -173,7 +174,7 @@ def stall(run: Callable[..., ArmRun], duration_s: float) -> list[Check]:
     held: list[float] = []
 
     def stop(pids: Mapping[str, int], origin_us: int) -> None:
-        time.sleep(max(0.0, origin_us / 1e6 + duration_s / 3 - time.monotonic()))
+        sleep_until(origin_us + round(duration_s / 3 * 1e6))
         held.append(stopped([pids["receiver"]], STALL_S))
 
     senders = round(STALL_RATE_PER_S * duration_s / 200)
@@ -302,7 +303,7 @@ def starved(run: Callable[..., ArmRun]) -> Check:
         generators = [
             child.pid for child in psutil.Process().children(recursive=True) if "locust" in child.cmdline()
         ]
-        time.sleep(max(0.0, origin_us / 1e6 + 0.5 - time.monotonic()))
+        sleep_until(origin_us + 500_000)
         held.append(stopped(generators, 0.6))
 
     of_run = run(steady(100.0, 2.0), disturbance=starve, lag_limit_s=0.2)

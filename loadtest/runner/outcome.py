@@ -260,6 +260,27 @@ def finish(
         overflow=overflow,
         others=[*others, *faulty],
     )
+    own: dict[str, Any] = {
+        "event_loops": event_loops,
+        "cpus": context.crew.cpus.describe(),
+        "generators": context.crew.reports,
+        "observing": monitor.observations.cost(),
+        "not_measured": [
+            *not_measured(measured, servers, context.crew.fleet),
+            *(
+                f"the {role}'s idle baseline: it was ready too late for one, so its CPU counts whole"
+                for role, usage in usages.items()
+                if usage is not None and usage.idle_cpu_per_s is None
+            ),
+        ],
+        "idle_cpu_per_s": {role: usage and usage.idle_cpu_per_s for role, usage in usages.items()},
+        "failures": samples.failures(),
+        "origin_us": measured.origin_us,
+        "end_us": measured.end_us,
+        "storms": list(settings.wishes.storms),
+        "faults": faults,
+    }
+    assert not own.keys() & notes.keys(), "two facts of one name"
     return ArmRun(
         arm=measured.arm,
         run=run,
@@ -271,25 +292,5 @@ def finish(
         server_load=monitor.frame(measured.origin_us),
         observations=monitor.observations.frame(measured.origin_us),
         judged=measured.judged,
-        notes={
-            "event_loops": event_loops,
-            "cpus": context.crew.cpus.describe(),
-            "generators": context.crew.reports,
-            "observing": monitor.observations.cost(),
-            "not_measured": [
-                *not_measured(measured, servers, context.crew.fleet),
-                *(
-                    f"the {role}'s idle baseline: it was ready too late for one, so its CPU counts whole"
-                    for role, usage in usages.items()
-                    if usage is not None and usage.idle_cpu_per_s is None
-                ),
-            ],
-            "idle_cpu_per_s": {role: usage and usage.idle_cpu_per_s for role, usage in usages.items()},
-            "failures": samples.failures(),
-            "origin_us": measured.origin_us,
-            "end_us": measured.end_us,
-            "storms": list(settings.wishes.storms),
-            "faults": faults,
-            **notes,
-        },
+        notes=own | dict(notes),
     )

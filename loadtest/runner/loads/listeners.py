@@ -66,7 +66,7 @@ def listeners(context: Session, arm: str, scenario: Scenario, settings: Settings
         notes={
             "shape": f"{plan.clients} connections, {shape_of(scenario)}",
             "published": int(published.acknowledged.sum()),
-            **arrivals.counts,
+            "held_connections": arrivals.counts,
         },
         loops=event_loop_at(settings.host, context.crew.fleet.ca) if settings.host else None,
     )

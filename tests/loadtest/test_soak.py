@@ -1,0 +1,61 @@
+"""Protects long runs: nothing grows but what is recorded, and the schedule of the last minute is kept as the first's.
+
+A minute in the default tests, half an hour among the slow ones.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from loadtest.recorder import Samples
+from loadtest.runner import load
+from sim.scenario import scenario_from
+
+RATE_PER_S = 100
+SPARE_MB = 6.0
+"""What an allocator keeps back and a cache fills, once: less than 4 MB were seen in either form."""
+
+RECORDED_BYTES = len(Samples.__dataclass_fields__) * 8
+"""Of a request in the generator's memory: its row, whose page is first touched when it is filled in."""
+
+
+@pytest.mark.parametrize("minutes", [1, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_soak_grows_no_memory_and_drifts_not_from_its_schedule(minutes, tmp_path):
+    scenario = scenario_from(
+        {
+            "name": "soak",
+            "workload": {"kind": "poisson", "rate_per_s": RATE_PER_S, "payload_bytes": 1000},
+            "receiver": {"service": {"kind": "constant", "mean_s": 0.0005}},
+            "run": {"duration_s": 60.0 * minutes},
+        }
+    )
+    shape = f"soak:rate={RATE_PER_S}"
+    result = load(scenario, shape=shape, duration_s=60.0 * minutes, out=tmp_path, figures=False)
+    (run,) = result.runs
+    assert not run.void
+    assert run.ledger.acknowledged == run.ledger.scheduled == run.samples.index.size == 6000 * minutes
+
+    seconds = pd.read_csv(result.path / "timeline.csv")
+    for role, per_request in (("receiver", 0), ("generator", RECORDED_BYTES)):
+        early, late = _halves(seconds[f"{role}_rss_mb"].to_numpy(dtype=float))
+        requests = run.samples.index.size / 2
+        assert late - early < SPARE_MB + per_request * requests / 1e6, f"{role}: {early:.1f} to {late:.1f} MB"
+    fds = seconds["receiver_fds"].to_numpy(dtype=float)
+    assert np.nanmax(fds[len(fds) // 2 :]) <= np.nanmax(fds[: len(fds) // 2]) + 2
+
+    assert _drift_us(run.samples) < 1000, "requests leave later and later"
+
+
+def _halves(level: np.ndarray) -> tuple[float, float]:
+    """A level early, once all is warm, and at the end: medians of a tenth of the run each."""
+    tenth = len(level) // 10
+    return float(np.nanmedian(level[2 * tenth : 3 * tenth])), float(np.nanmedian(level[-tenth:]))
+
+
+def _drift_us(samples: Samples) -> float:
+    """How much later than at the beginning requests leave at the end, by medians; a clock that drifts adds up."""
+    tenth = samples.index.size // 10
+    lag_us = samples.lag_us
+    return float(abs(np.median(lag_us[-tenth:]) - np.median(lag_us[tenth : 2 * tenth])))

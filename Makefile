@@ -31,6 +31,7 @@ bench: .venv/.installed-dev
 	$(BIN)/python -m sim.benchmark
 	$(BIN)/python -m loadtest.benchmark_receiver
 	$(BIN)/python -m loadtest.benchmark_generator
+	$(BIN)/python -m loadtest.benchmark_wrk
 
 # Re-executes every lesson; the .py is the source, the .ipynb beside it is written from it.
 notebooks: .venv/.installed-dev

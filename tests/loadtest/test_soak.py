@@ -1,4 +1,4 @@
-"""Protects long runs: nothing grows but what is recorded, and the schedule of the last minute is kept as the first's.
+"""Protects long runs: nothing grows but what is recorded, and the schedule is kept at the end as at first.
 
 A minute in the default tests, half an hour among the slow ones.
 """
@@ -55,7 +55,7 @@ def _halves(level: np.ndarray) -> tuple[float, float]:
 
 
 def _drift_us(samples: Samples) -> float:
-    """How much later than at the beginning requests leave at the end, by medians; a clock that drifts adds up."""
+    """How much later than at first requests leave at the end, by medians: a clock that drifts adds up."""
     tenth = samples.index.size // 10
     lag_us = samples.lag_us
     return float(abs(np.median(lag_us[-tenth:]) - np.median(lag_us[tenth : 2 * tenth])))

@@ -61,7 +61,7 @@ end
 
 
 class Row(NamedTuple):
-    """Of one quantile: means over the rounds in seconds, the difference with its interval, and the verdict."""
+    """Of one quantile: means over the rounds in seconds, the difference with its interval, the verdict."""
 
     quantile: float
     served_s: float

@@ -14,7 +14,7 @@ from loadtest.capacity.search import Limit, Outcome
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from loadtest.capacity.measurement import CapacityResult
+    from loadtest.capacity.result import CapacityResult
     from loadtest.verdict import Threshold
 
 # Okabe & Ito, "Color Universal Design" (2008).

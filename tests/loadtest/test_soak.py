@@ -11,11 +11,14 @@ import pytest
 
 from loadtest.recorder import Samples
 from loadtest.runner import load
+from loadtest.schedule import DEFAULT_POOL_SIZE
 from sim.scenario import scenario_from
 
 RATE_PER_S = 100
-SPARE_MB = 6.0
-"""What an allocator keeps back and a cache fills, once: less than 4 MB were seen in either form."""
+SPARE_MB = 10.0
+"""What an allocator keeps back and more connections take after a stall: 7 MB on a machine that stalled often."""
+LAG_LIMIT_S = 2.0
+"""Not tails are the matter here, but what grows; a busy machine may stall now and then."""
 
 RECORDED_BYTES = len(Samples.__dataclass_fields__) * 8
 """Of a request in the generator's memory: its row, whose page is first touched when it is filled in."""
@@ -32,7 +35,9 @@ def test_a_soak_grows_no_memory_and_drifts_not_from_its_schedule(minutes, tmp_pa
         }
     )
     shape = f"soak:rate={RATE_PER_S}"
-    result = load(scenario, shape=shape, duration_s=60.0 * minutes, out=tmp_path, figures=False)
+    result = load(
+        scenario, shape=shape, duration_s=60.0 * minutes, out=tmp_path, figures=False, lag_limit_s=LAG_LIMIT_S
+    )
     (run,) = result.runs
     assert not run.void
     assert run.ledger.acknowledged == run.ledger.scheduled == run.samples.index.size == 6000 * minutes
@@ -42,8 +47,8 @@ def test_a_soak_grows_no_memory_and_drifts_not_from_its_schedule(minutes, tmp_pa
         early, late = _halves(seconds[f"{role}_rss_mb"].to_numpy(dtype=float))
         requests = run.samples.index.size / 2
         assert late - early < SPARE_MB + per_request * requests / 1e6, f"{role}: {early:.1f} to {late:.1f} MB"
-    fds = seconds["receiver_fds"].to_numpy(dtype=float)
-    assert np.nanmax(fds[len(fds) // 2 :]) <= np.nanmax(fds[: len(fds) // 2]) + 2
+    early, late = _halves(seconds["receiver_fds"].to_numpy(dtype=float))
+    assert late <= early + DEFAULT_POOL_SIZE
 
     assert _drift_us(run.samples) < 1000, "requests leave later and later"
 

@@ -16,7 +16,7 @@ from sim.scenario import scenario_from
 
 RATE_PER_S = 100
 SPARE_MB = 10.0
-"""What an allocator keeps back and more connections take after a stall: 7 MB on a machine that stalled often."""
+"""What an allocator keeps back and connections take after a stall: 7 MB on a machine that stalled often."""
 LAG_LIMIT_S = 2.0
 """Not tails are the matter here, but what grows; a busy machine may stall now and then."""
 

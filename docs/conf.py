@@ -13,7 +13,7 @@ from reference import write_reference  # noqa: E402 - found by the path above
 
 project = "hookbench"
 author = "the hookbench team"
-copyright = author  # noqa: A001 - Sphinx's name for it
+copyright = author
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

@@ -1,4 +1,4 @@
-"""The pages of the site that the program writes itself: its commands, scenario files, mechanisms and presets."""
+"""The pages of the site that the program writes itself: commands, scenario files, mechanisms, presets."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from sim.catalogue import MECHANISMS
 from sim.scenario.listing import overview
 from sim.scenario.reference import scenario_reference
 
+SHOW = "`hookbench scenarios show NAME` prints one, with the source of each of its values."
+
 
 def write_reference(folder: Path) -> None:
     """Write every page into `folder`, leaving those alone that have not changed."""
@@ -24,7 +26,7 @@ def write_reference(folder: Path) -> None:
         "commands.md": "\n".join(_commands()),
         "scenario.md": scenario_reference(),
         "mechanisms.md": "\n".join(_mechanisms()),
-        "presets.md": f"# Presets\n\n```text\n{overview()}\n```\n\n`hookbench scenarios show NAME` prints one.\n",
+        "presets.md": f"# Presets\n\n{SHOW}\n\n```text\n{overview()}\n```\n",
     }
     for name, text in pages.items():
         path = folder / name

@@ -1,4 +1,4 @@
-"""A reference of scenario files, written from the schema: every table, every key, what it takes, its default."""
+"""A reference of scenario files, written from the schema: every key, what it takes, its default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPENING = """\
 
 A scenario is one TOML file. It needs `name`, `[workload]` and `[run]`; every other key has a default. An
 unknown key is an error that names the nearest known one. `hookbench scenarios show NAME` prints any scenario
-with its defaults written out, and `hookbench scenarios schema` prints this reference as JSON Schema for editors.
+with its defaults written out, `hookbench scenarios schema` the JSON Schema for editors.
 """
 _UNBOUNDED = 1e9
 """Limits from here on only keep numbers finite, and are not worth telling."""

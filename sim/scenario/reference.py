@@ -35,7 +35,8 @@ class _Reference:
         """Forms that some key refers to, in the order in which they are met."""
 
     def text(self) -> str:
-        plain, tables = {}, {}
+        plain: dict[str, Schema] = {}
+        tables: dict[str, Schema] = {}
         for name, value in self._schema["properties"].items():
             (tables if self._alternatives(value) else plain)[name] = value
         parts = [OPENING, "## The file itself\n", *self._rows(plain, self._schema.get("required", ()))]
@@ -95,7 +96,8 @@ class _Reference:
             items = value.get("items") or {}
             return f"a list of {self._takes(items)}" if items else "a list"
         if value.get("type") == "object":
-            return "a table"
+            values = value.get("additionalProperties")
+            return f"a table, each value {self._takes(values)}" if values else "a table"
         if "type" not in value:
             return "anything"
         kinds = {"number": "a number", "integer": "a whole number", "boolean": "`true` or `false`"}

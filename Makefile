@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint bench notebooks clean
+.PHONY: demo test test-all lint bench notebooks docs clean
 
 demo: .venv/.installed
 	$(BIN)/hookbench demo
@@ -36,6 +36,11 @@ bench: .venv/.installed-dev
 # Re-executes every lesson; the .py is the source, the .ipynb beside it is written from it.
 notebooks: .venv/.installed-dev
 	$(BIN)/jupytext --to ipynb --execute notebooks/*.py
+
+# The documentation site, from the guides, the docstrings and what the program says of itself.
+docs: .venv/.installed-dev
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -258,6 +258,14 @@ def scenario_schema() -> None:
     typer.echo(json.dumps(Scenario.model_json_schema(), indent=2))
 
 
+@scenarios.command("reference")
+def scenario_reference() -> None:
+    """Print every key of a scenario file: what it takes, its default, what it means."""
+    from sim.scenario.reference import scenario_reference as reference
+
+    typer.echo(reference(), nl=False)
+
+
 @app.command()
 def narrate(
     scenario: ScenarioArgument,

@@ -52,6 +52,11 @@ class Answer(HTTPResponse):
             raise HTTPParseError("connection closed before the end of the answer")
         return False
 
+    @property
+    def body_bytes(self) -> int:
+        """How much of the body has come and was not read, as it was sent."""
+        return len(self._body_buffer)
+
     def read(self, length: int | None = None) -> bytes:
         """The body, once; for `FastResponse`, which decodes it."""
         body = bytes(self._body_buffer)

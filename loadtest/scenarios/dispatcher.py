@@ -1,17 +1,15 @@
 """The dispatcher: each request of a schedule leaves at its intended time, before anything else is seen to.
 
 Requests are built and signed ahead: before the first one leaves, as many as fit in `AHEAD_BYTES`, later
-ones in the gaps between sends. Whoever holds the processor looks for what is due when it has read an answer,
-before it does anything with it, so a request waits for one answer to be read at most, and not for all that came
-together. One that finds every sender busy waits in line, which shows as lag and in `Samples.queued` and is never
-dropped.
+ones in the gaps between sends. Whoever has read an answer looks for what is due before it does anything with
+it, so a request waits for one answer to be read at most, and not for all that came together. One that finds
+every sender busy waits in line, which shows as lag and in `Samples.queued`, and is never dropped.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
 
 import gevent
 from gevent.event import Event

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-import brotli
+import brotli  # type: ignore[import-untyped]
 from geventhttpclient.useragent import CompatRequest
 from locust.contrib.fasthttp import (
     ErrorResponse,
@@ -51,7 +51,7 @@ class Judge:
         self._name = name
 
     def __call__(self, request: Outgoing, outcome: Answer | Exception, latency_us: int, kind: int) -> Verdict:
-        """Judge an answer or what stood in its place, of a request of some `kind` (see `loadtest.traffic`)."""
+        """Judge an answer, or the failure in its place; for `kind` see `loadtest.traffic`."""
         retry_after: str | None = None
         size = 0
         response: FastResponse
@@ -59,7 +59,8 @@ class Judge:
         if isinstance(outcome, Answer):
             response, failure, status = FastResponse(outcome), None, outcome.get_code()  # type: ignore[arg-type]
             try:
-                size = len(response.content)
+                # Decoding is for what is encoded; nearly nothing is, and this is done for every answer.
+                size = len(response.content) if "content-encoding" in outcome else outcome.body_bytes
             except (*FAILURES, ValueError, brotli.error) as error:  # the body is not compressed as it says
                 failure = error
             failure = failure or _failure(status, kind, request.url)
@@ -68,7 +69,7 @@ class Judge:
         else:
             response = ErrorResponse(CompatRequest(request.url, request.method), outcome)
             failure, status = outcome, _status_without_answer(outcome)
-        self._request_event.fire(
+        self._request_event.fire(  # type: ignore[no-untyped-call]
             request_type=request.method,
             name=self._name,
             response_time=latency_us / 1000.0,

@@ -1,8 +1,8 @@
 """The senders of a process: a greenlet each, which is a Locust user's, and a connection each.
 
 A request is sent by whoever finds it due, over the connection of a sender that rests; that sender's greenlet
-then only reads the answer. So between the instant and the sending nobody has to be woken, unless there
-is no connection yet or it does not take all the bytes at once. The last used sender is the next, so that few idle
+then only reads the answer. So between the instant and the sending nobody has to be woken, unless there is no
+connection yet or it does not take all the bytes at once. The last used sender is the next, so that few idle
 connections grow old enough for the server to close.
 """
 

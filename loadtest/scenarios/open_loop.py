@@ -44,6 +44,9 @@ from sim.errors import HookbenchError, InputError
 
 DRAIN_GRACE_S = 5.0
 
+MOST_CONNECTIONS = 1_000_000
+"""No limit: a sender has one connection, and would wait for another sender's end at the limit."""
+
 DEFAULT_TIMEOUT_S = 10.0
 """Where there is no plan yet, as in the web page before a test."""
 
@@ -305,7 +308,7 @@ class OpenLoopUser(FastHttpUser):
         if type(self).client_pool is None:
             timeout_s = plan.timeout_s if plan else DEFAULT_TIMEOUT_S
             type(self).client_pool = HTTPClientPool(
-                concurrency=10_000,
+                concurrency=MOST_CONNECTIONS,
                 connection_timeout=timeout_s,
                 network_timeout=timeout_s,
                 ssl_context_factory=trusting(environment),

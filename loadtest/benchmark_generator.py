@@ -4,6 +4,10 @@ Both load the same no-op server. The closed loop is a plain Locust FastHttpUser 
 is answered; the open loop sends signed events at intended times. Three questions: what peak does keeping to
 a schedule cost, how late do requests leave at rates below it, and how late would gevent's own timer have made
 them? Server and generator have a core each where there are two.
+
+Every rate is scheduled twice: at constant gaps, where no request is due while another leaves unless the
+generator is late already, and as a Poisson process, as scenarios have it, where some are due together and
+wait for each other even in a generator that has nothing else to do.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +37,7 @@ from loadtest.schedule import IntArray, Plan
 from sim.errors import HookbenchError, VoidRun
 
 RATES_PER_S = (500, 1000, 2000)
-AIM_RATE_PER_S, AIM_LAG_P99_S = 2000, 0.001
+AIM_RATE_PER_S, AIM_LAG_P99_S, AIM_PEAK_RATIO = 2000, 0.001, 0.8
 SECONDS = 3
 OVERLOAD = 20_000
 USERS = 50
@@ -46,15 +50,19 @@ class Lag:
 
     Attributes:
         rate_per_s: as scheduled.
+        spacing: of the schedule, a key of `SPACINGS`.
         p50_s, p99_s: how late requests left.
         generator_cpu: share of a core.
+        generator_cpu_s: CPU-seconds a request.
         generator_wait_s: how long it was ready to run without a core; the machine's doing. None: unknown.
     """
 
     rate_per_s: int
+    spacing: str
     p50_s: float
     p99_s: float
     generator_cpu: float
+    generator_cpu_s: float
     generator_wait_s: float | None
 
 
@@ -69,7 +77,7 @@ class Benchmark:
 
 
 def measure(progress: Progress | None = None) -> Benchmark:
-    """Run all of it, in about 25 s.
+    """Run all of it, in about a minute.
 
     Raises:
         VoidRun: a request failed, or a process did.
@@ -81,13 +89,11 @@ def measure(progress: Progress | None = None) -> Benchmark:
         overload = np.zeros(OVERLOAD, dtype=np.int64)
         samples, origin_us, _ = _open_loop(crew, monitor, server, overload, progress, "open loop, overloaded")
         peak = OVERLOAD / ((int(samples.done_us.max()) - origin_us) / 1e6)
-        lags = []
-        for rate in RATES_PER_S:
-            offsets = _poisson(rate)
-            label = f"open loop at {rate}/s"
-            samples, _, usage = _open_loop(crew, monitor, server, offsets, progress, label)
-            p50, p99 = quantiles_s(samples.lag_us, 0.5, 0.99)
-            lags.append(Lag(rate, p50, p99, usage.cpu_share, usage.run_wait_s))
+        lags = [
+            _lag(crew, monitor, server, progress, rate, spacing)
+            for rate in (*RATES_PER_S, round(peak / 2))
+            for spacing in SPACINGS
+        ]
     with progress.stage("timers"):
         timers = timers_late()
     return Benchmark(closed, peak, tuple(lags), timers)
@@ -108,6 +114,24 @@ def _poisson(rate_per_s: int) -> IntArray:
     gaps = np.random.default_rng(1).exponential(1 / rate_per_s, int(rate_per_s * SECONDS))
     offsets: IntArray = np.rint(np.cumsum(gaps) * 1e6).astype(np.int64)
     return offsets
+
+
+def _constant(rate_per_s: int) -> IntArray:
+    offsets: IntArray = np.rint(np.arange(1, rate_per_s * SECONDS + 1) / rate_per_s * 1e6).astype(np.int64)
+    return offsets
+
+
+SPACINGS: Mapping[str, Callable[[int], IntArray]] = {"constant": _constant, "Poisson": _poisson}
+
+
+def _lag(
+    crew: Crew, monitor: Monitor, server: Child, progress: Progress, rate_per_s: int, spacing: str
+) -> Lag:
+    offsets, label = SPACINGS[spacing](rate_per_s), f"open loop at {rate_per_s}/s, {spacing}"
+    samples, _, usage = _open_loop(crew, monitor, server, offsets, progress, label)
+    p50, p99 = quantiles_s(samples.lag_us, 0.5, 0.99)
+    each_s = usage.cpu_s / offsets.size
+    return Lag(rate_per_s, spacing, p50, p99, usage.cpu_share, each_s, usage.run_wait_s)
 
 
 @contextmanager
@@ -169,15 +193,17 @@ def show(result: Benchmark, console: Console | None = None) -> None:
     peaks.add_column("answered a second", justify="right")
     peaks.add_row("closed loop (FastHttpUser)", f"{result.closed_loop_per_s:,.0f}")
     peaks.add_row("open loop, signed events", f"{result.open_loop_per_s:,.0f}")
-    lags = Table(title="how late the open loop sends")
-    for column in ("scheduled /s", "lag p50 ms", "lag p99 ms", "generator CPU %", "waited for a core ms"):
-        lags.add_column(column, justify="right")
+    lags = Table(title="how late the open loop sends, and what that costs the generator")
+    for column in ("due /s", "spacing", "lag p50 ms", "lag p99 ms", "CPU %", "CPU ms each", "waited ms"):
+        lags.add_column(column, justify="left" if column == "spacing" else "right")
     for lag in result.lags:
         lags.add_row(
             f"{lag.rate_per_s:,}",
+            lag.spacing,
             f"{lag.p50_s * 1e3:.3f}",
             f"{lag.p99_s * 1e3:.3f}",
             f"{100 * lag.generator_cpu:.0f}",
+            f"{1e3 * lag.generator_cpu_s:.3f}",
             "" if lag.generator_wait_s is None else f"{1e3 * lag.generator_wait_s:.0f}",
         )
     timers = Table(title="how late a sleep ends, the two in turns in one process")
@@ -187,14 +213,23 @@ def show(result: Benchmark, console: Console | None = None) -> None:
         timers.add_row(name, f"{late['p50_us'] / 1e3:.3f}", f"{late['p99_us'] / 1e3:.3f}")
     console.print(peaks)
     console.print(lags)
+    console.print("waited: for a core, which is the machine's doing", highlight=False)
     console.print(timers)
-    at_aim = next(lag for lag in result.lags if lag.rate_per_s == AIM_RATE_PER_S)
-    verdict = "meets" if at_aim.p99_s < AIM_LAG_P99_S else "misses"
+    ratio = result.open_loop_per_s / result.closed_loop_per_s
+    peak_met = "meets" if ratio >= AIM_PEAK_RATIO else "misses"
     console.print(
-        f"{verdict} the aim of a lag p99 below {AIM_LAG_P99_S * 1e3:g} ms at {AIM_RATE_PER_S}/s "
-        "(on an otherwise idle machine)",
-        highlight=False,
+        f"{peak_met} the aim of {AIM_PEAK_RATIO:g} of the closed loop's peak: {ratio:.2f}", highlight=False
     )
+    for rate, where in (
+        (AIM_RATE_PER_S, f"{AIM_RATE_PER_S:,}/s"),
+        (result.lags[-1].rate_per_s, "half its peak"),
+    ):
+        worst_s = max(lag.p99_s for lag in result.lags if lag.rate_per_s == rate)
+        console.print(
+            f"{'meets' if worst_s < AIM_LAG_P99_S else 'misses'} the aim of a lag p99 below "
+            f"{AIM_LAG_P99_S * 1e3:g} ms at {where}, whatever the spacing (on an otherwise idle machine)",
+            highlight=False,
+        )
 
 
 def main() -> int:

@@ -1,10 +1,10 @@
 """The open loop under Locust: one dispatcher a process, Locust's users as its pool of senders.
 
-The dispatcher walks the schedule and hands each request, at its intended time, to a free user; a
-request that finds every user busy waits in line, which shows as lag and in `Samples.queued` and is
-never dropped. Bodies are built and signed ahead: before the first request leaves, as many as fit in
-`AHEAD_BYTES`, later ones in the gaps between sends, so that the hot path only sends. Locust is told
-the latency from the intended time; raw µs go to `loadtest.recorder`.
+This file is what Locust calls, from its command line to the end of a test; the dispatcher walks the
+schedule (`loadtest.scenarios.dispatcher`), the senders exchange bytes with the server
+(`loadtest.scenarios.sender`) over the connections of their FastHttpUser's own client. Its session is
+passed by: it costs more than the whole rest (see `loadtest.scenarios.wire`). Locust is told the latency
+from the intended time, request by request; raw µs go to `loadtest.recorder`.
 
 Under `hookbench` the schedule comes from the folder named in HOOKBENCH_PLAN, and the samples go back
 there. With plain Locust the command-line options of `loadtest.scenarios.options` draw one from a scenario.
@@ -15,62 +15,46 @@ they recorded back.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import gevent
-from gevent.event import Event
-from gevent.queue import SimpleQueue
 from geventhttpclient.client import HTTPClientPool
 from locust import FastHttpUser, events, task
 from locust.argument_parser import LocustArgumentParser
-from locust.contrib.fasthttp import ResponseContextManager
+from locust.contrib.fasthttp import FastHttpSession
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from loadtest.contract import now_us
-from loadtest.recorder import BROKEN, REFUSED, TIMED_OUT, Samples
-from loadtest.scenarios.alarm import Alarm
+from loadtest.recorder import Samples
+from loadtest.scenarios.dispatcher import Dispatcher, ahead
 from loadtest.scenarios.distribution import Conductor, Member
+from loadtest.scenarios.judgement import Judge
 from loadtest.scenarios.listeners import ARRIVAL_GRACE_S, Listeners
 from loadtest.scenarios.options import add_options, plan_from, trusting
 from loadtest.scenarios.reporting import tell, write_whole
-from loadtest.scenarios.retries import Retries
+from loadtest.scenarios.sender import Pool, Sender
+from loadtest.scenarios.wire import Builder, Wire, client_of
 from loadtest.schedule import DEFAULT_POOL_SIZE, PLAN_VARIABLE, Plan
-from loadtest.traffic import FORGED
 from sim.errors import HookbenchError, InputError
-
-AHEAD_BYTES = 64_000_000
-BUILD_GAP_US = 400
-"""Build in a gap only when it is several times longer than building takes (about 50 µs)."""
 
 DRAIN_GRACE_S = 5.0
 
-NOT_MODIFIED = 304
+MOST_CONNECTIONS = 1_000_000
+"""No limit: a sender has one connection, and would wait for another sender's end at the limit."""
+
+DEFAULT_TIMEOUT_S = 10.0
+"""Where there is no plan yet, as in the web page before a test."""
 
 REPORT_S = 3.5
 """Workers report their statistics to the master every 3 s: the last report must not be missed."""
 
 
 logger = logging.getLogger(__name__)
-
-
-class Prepared(NamedTuple):
-    """A request ready to leave."""
-
-    method: str
-    path: str
-    body: bytes | None
-    headers: dict[str, str]
-
-
-Builder = Callable[[int, int], Prepared]
-"""From a request's index and its intended time (µs on the run's clock) to the request."""
 
 
 class OpenLoop:
@@ -90,13 +74,13 @@ class OpenLoop:
         self._listeners = listeners
         self._folder: Path | None = None
         self._plan: Plan | None = None
-        self._queue: SimpleQueue[int] = SimpleQueue()
-        self._finished = Event()
-        self._done = 0
+        self._pool = Pool()
+        self._session: FastHttpSession | None = None
         self._conductor: Conductor | None = None
         self._member: Member | None = None
         self._samples: Samples | None = None
-        self._dispatcher: gevent.Greenlet | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._running: gevent.Greenlet | None = None
         for event, listener in (
             (events.init_command_line_parser, self._add_options),
             (events.init, self._set_up),
@@ -169,7 +153,7 @@ class OpenLoop:
             self._fail(error)
 
     def _start(self, **_: object) -> None:
-        if self._dispatcher is not None or self.environment.process_exit_code:
+        if self._running is not None or self.environment.process_exit_code:
             return
         try:
             # A worker that came too late for its share has no plan and nothing to do.
@@ -180,8 +164,8 @@ class OpenLoop:
             self._fail(error)
             return
         if plan is not None:
-            self._dispatcher = gevent.spawn(self._conduct if self._conductor else self._run, plan)
-            self._dispatcher.link_exception(lambda dispatcher: self._fail(dispatcher.exception))
+            self._running = gevent.spawn(self._conduct if self._conductor else self._run, plan)
+            self._running.link_exception(lambda running: self._fail(running.exception))
 
     def _fail(self, error: BaseException) -> None:
         words = str(error) if isinstance(error, HookbenchError) else f"the dispatcher died: {error!r}"
@@ -192,30 +176,28 @@ class OpenLoop:
         gevent.spawn(self.runner.quit)
 
     def _stop(self, **_: object) -> None:
-        if self._dispatcher is None:
+        if self._running is None:
             return
         if self._member is None and self._samples is not None:
-            self._report(self._samples, finished=self._finished.is_set())
-        if self._dispatcher is not gevent.getcurrent():
-            self._dispatcher.kill(block=False)
-        self._dispatcher = None
-        self._queue = SimpleQueue()  # what nobody took is not the next test's
+            self._report(self._samples, finished=self._dispatcher is None or self._dispatcher.complete)
+        if self._running is not gevent.getcurrent():
+            self._running.kill(block=False)
+        self._running = self._dispatcher = None
+        self._pool = Pool()  # what nobody took is not the next test's
         if self._listeners is not None:
             self._listeners.begin_anew()
         if self._folder is None:
             self._plan = None  # the web UI may start another test with other options
 
-    # -- the dispatcher ------------------------------------------------------------------------
+    # -- a run ---------------------------------------------------------------------------------
 
     def _conduct(self, plan: Plan) -> None:
         """On the master: one origin for all workers, and what all of them recorded."""
         conductor = self._conductor
         assert conductor is not None
-        self._finished.clear()
         self._origin_us = conductor.set_origin()
         self._write_status(plan, finished=False)
         self._samples = conductor.collect(plan, self._origin_us, 2 * (DRAIN_GRACE_S + ARRIVAL_GRACE_S))
-        self._finished.set()
         # Under hookbench nobody reads Locust's own statistics.
         gevent.sleep(REPORT_S if self._folder is None else 0)
         self._end()
@@ -225,41 +207,32 @@ class OpenLoop:
         share = plan.share(member.share, member.shares) if member else plan.share(0, 1)
         if self._listeners is not None:
             self._listeners.await_connected(plan)
-        needs_us = self._lead_in_us(plan, share.size)
+        if self._session is None:
+            raise InputError("this process has no sender: raise the number of users (-u)")
+        wire = Wire(self._session)
+        needs_us = self._lead_in_us(plan, wire, share.size)
         origin_us = member.origin_us(needs_us) if member else now_us() + needs_us
         self._origin_us = origin_us
-        self.samples = self._samples = Samples.scheduled(
+        self._samples = samples = Samples.scheduled(
             share,
             origin_us + plan.offsets_us[share],
             plan.event[share] if plan.event.size else None,
             plan.kind[share] if plan.kind.size else None,
         )
-        self._retries = Retries(plan.retries_us, self.samples, self._queue.put)
-        self._indices: list[int] = share.tolist()
-        self._intended: list[int] = self.samples.intended_us.tolist()
-        self._stock: dict[int, Prepared] = {}
-        self._build = self._make_builder(plan, origin_us)
-        self._finished.clear()
-        self._done = 0
+        build, judge = self._make_builder(plan, origin_us), Judge(self.environment, self.arm)
+        dispatcher = Dispatcher(plan, samples, build, wire, self._pool, judge)
+        self._dispatcher = self._pool.exchange = dispatcher
         self._write_status(plan, finished=False)
-        self._dispatch(max(256, AHEAD_BYTES // max(plan.payload_bytes, 500)))
-        self._finished.wait(timeout=plan.patience_s() + DRAIN_GRACE_S)
+        dispatcher.run()
+        dispatcher.finished.wait(timeout=plan.patience_s() + DRAIN_GRACE_S)
         if self._listeners is not None:
-            self._listeners.finish(plan, self.samples)
-        if self._done == len(self._intended):
-            self._finished.set()
-        cpu_s, busy_s = time.process_time() - self._cpu_before_s, (now_us() - origin_us) / 1e6
+            self._listeners.finish(plan, samples)
+        cpu_s, busy_s = time.process_time() - dispatcher.cpu_before_s, (now_us() - origin_us) / 1e6
         if member is not None:
             arrivals = {} if self._listeners is None else self._listeners.files()
-            member.give_back(self.samples, arrivals, cpu_s, busy_s)
+            member.give_back(samples, arrivals, cpu_s, busy_s)
         else:
             self._end()
-
-    def _pool_size(self) -> int:
-        """How many users are senders."""
-        counts = self.runner.user_classes_count
-        listening = 0 if self._listeners is None else counts.get(self._listeners.user, 0)
-        return int(sum(counts.values()) - listening)
 
     def _end(self) -> None:
         if self.options.headless:
@@ -267,97 +240,26 @@ class OpenLoop:
         else:
             self.runner.stop()
 
-    def _lead_in_us(self, plan: Plan, count: int) -> int:
+    def _lead_in_us(self, plan: Plan, wire: Wire, count: int) -> int:
         """Time to build what is built ahead: measured on a few, doubled because the machine is shared."""
         build = self._make_builder(plan, 0)
         trial = min(count, 64)
         started = now_us()
         for index in range(trial):
-            build(index, started)
+            wire.outgoing(build(index, started))
         each_us = (now_us() - started) / max(trial, 1)
-        ahead = min(count, max(256, AHEAD_BYTES // max(plan.payload_bytes, 500)))
-        return int(2 * each_us * ahead + plan.lead_in_s * 1e6)
-
-    def _dispatch(self, ahead: int) -> None:
-        intended, count, built = self._intended, len(self._intended), 0
-        pool_size = max(1, self._pool_size())
-        alarm = Alarm()
-        settled = False
-        self._cpu_before_s = time.process_time()
-        try:
-            for position, due_us in enumerate(intended):
-                while (wait_us := due_us - now_us()) > 0:
-                    if built < min(count, position + ahead) and wait_us > BUILD_GAP_US:
-                        self._stock[built] = self._build(self._indices[built], intended[built])
-                        built += 1
-                        gevent.sleep(0)
-                        continue
-                    if not settled:
-                        # A collection over thousands of bodies would hold up the sends it falls among.
-                        gc.collect()
-                        gc.freeze()
-                        settled = True
-                        self._cpu_before_s = time.process_time()
-                        continue
-                    alarm.sleep_until(due_us)
-                built = max(built, position + 1)
-                self.samples.dispatched_us[position] = now_us()
-                if position - self._done - self._retries.waiting >= pool_size:
-                    self.samples.queued[position] = 1
-                self._queue.put(position)
-        finally:
-            alarm.close()
+        return int(2 * each_us * min(count, ahead(plan)) + plan.lead_in_s * 1e6)
 
     # -- the senders ---------------------------------------------------------------------------
 
+    def enlist(self, user: OpenLoopUser) -> None:
+        """A user was made: one more sender."""
+        self._session = user.client
+
     def serve(self, user: OpenLoopUser) -> None:
-        """What each user does for the whole run: take the next due request and send it."""
-        while True:
-            self._send(user, self._queue.get())
-
-    def _send(self, user: OpenLoopUser, position: int) -> None:
-        samples = self.samples
-        intended_us = self._intended[position]
-        again = samples.attempts[position] > 0
-        request = self._stock.pop(position, None) or self._build(
-            self._indices[position], now_us() if again else intended_us
-        )
-        if not again:
-            samples.sent_us[position] = now_us()
-        samples.attempts[position] += 1
-        with user.client.request(
-            request.method,
-            request.path,
-            name=self.arm,
-            data=request.body,  # type: ignore[arg-type]  # bytes are documented and sent as they are
-            headers=request.headers,
-            catch_response=True,
-            allow_redirects=False,  # a redirection is an answer of this server, and not a success
-        ) as response:
-            done_us = now_us()
-            status = response.status_code or _failure_status(response.error)
-            samples.status[position] = status
-            samples.done_us[position] = done_us
-            samples.response_bytes[position] = response.request_meta["response_length"]
-            response.request_meta["response_time"] = (done_us - intended_us) / 1000.0
-            if samples.kind[position] == FORGED:
-                self._judge_forged(response, status)
-            elif 300 <= status < 400 and status != NOT_MODIFIED:
-                response.failure(f"HTTP {status}")
-            retry_after = (response.headers or {}).get("retry-after") if status in (429, 503) else None
-        if self._retries.try_again(position, retry_after):
-            return
-        self._done += 1
-        if self._done == len(self._intended):
-            self._finished.set()
-
-    @staticmethod
-    def _judge_forged(response: ResponseContextManager, status: int) -> None:
-        """Locust counts a refused forgery as a success, and an acknowledged one as a failure."""
-        if status in (401, 403):
-            response.success()  # type: ignore[no-untyped-call]
-        else:
-            response.failure(f"a forged request was not refused: {status}")  # type: ignore[no-untyped-call]
+        """What each user does for the whole run: send what is due and read the answer."""
+        timeout_s = self._plan.timeout_s if self._plan else DEFAULT_TIMEOUT_S
+        Sender(self._pool, client_of(user.client), timeout_s).serve()
 
     # -- afterwards ----------------------------------------------------------------------------
 
@@ -395,21 +297,8 @@ class OpenLoop:
         write_whole(self._folder / "generator.json", status)
 
 
-def _failure_status(error: BaseException | None) -> int:
-    error = getattr(error, "original", error)  # geventhttpclient wraps what went wrong at its last attempt
-    if isinstance(error, ConnectionRefusedError):
-        return REFUSED
-    if isinstance(error, TimeoutError):
-        return TIMED_OUT
-    return BROKEN
-
-
 class OpenLoopUser(FastHttpUser):
-    """A sender: one greenlet of the pool.
-
-    All senders of a process share their kept-alive connections, the last used first, so that few
-    idle connections grow old enough for the server to close.
-    """
+    """A sender: one greenlet of the pool, with a kept-alive connection of its own."""
 
     abstract = True
     open_loop: OpenLoop
@@ -417,14 +306,15 @@ class OpenLoopUser(FastHttpUser):
     def __init__(self, environment: Environment) -> None:
         plan = type(self).open_loop._plan
         if type(self).client_pool is None:
-            timeout_s = plan.timeout_s if plan else 10.0
+            timeout_s = plan.timeout_s if plan else DEFAULT_TIMEOUT_S
             type(self).client_pool = HTTPClientPool(
-                concurrency=10_000,
+                concurrency=MOST_CONNECTIONS,
                 connection_timeout=timeout_s,
                 network_timeout=timeout_s,
                 ssl_context_factory=trusting(environment),
             )
         super().__init__(environment)
+        self.open_loop.enlist(self)
 
     @task
     def send(self) -> None:

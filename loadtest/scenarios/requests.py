@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from loadtest.contract import envelope, now_us
-from loadtest.scenarios.open_loop import Builder, Prepared
+from loadtest.scenarios.wire import Builder, Prepared
 from loadtest.schedule import Plan
 from loadtest.senders import (
     SENDERS,

@@ -18,13 +18,9 @@ class Retries:
         delays_us: by event how long after each failed attempt, see `Plan.retries_us`; empty: never.
         samples: which event a request brings, and how its attempts ended.
         put_in_line: sends the request at a position once more.
-
-    Attributes:
-        waiting: how many wait now; they hold no sender.
     """
 
     def __init__(self, delays_us: IntArray, samples: Samples, put_in_line: Callable[[int], None]) -> None:
-        self.waiting = 0
         self._samples = samples
         self._event: list[int] = samples.event.tolist() if delays_us.size else []
         self._delays_us: list[list[int]] = delays_us.tolist()
@@ -45,10 +41,5 @@ class Retries:
         if failed > len(delays_us) or delays_us[failed - 1] < 0:
             return False
         asked_s = float(retry_after) if retry_after is not None and retry_after.isdigit() else 0.0
-        self.waiting += 1
-        gevent.spawn_later(max(delays_us[failed - 1] / 1e6, asked_s), self._again, position)
+        gevent.spawn_later(max(delays_us[failed - 1] / 1e6, asked_s), self._put_in_line, position)
         return True
-
-    def _again(self, position: int) -> None:
-        self.waiting -= 1
-        self._put_in_line(position)

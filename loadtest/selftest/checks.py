@@ -22,6 +22,7 @@ import psutil
 from loadtest.contract import sleep_until
 from loadtest.resampling import Interval, intervals
 from loadtest.runner import ArmRun, Progress, load
+from loadtest.runner.processes import Child
 from loadtest.runner.session import Disturbance
 from loadtest.schedule import DEFAULT_POOL_SIZE, FloatArray, IntArray
 from loadtest.verdict import Reason
@@ -173,9 +174,9 @@ def stall(run: Callable[..., ArmRun], duration_s: float) -> list[Check]:
     """
     held: list[float] = []
 
-    def stop(pids: Mapping[str, int], origin_us: int) -> None:
+    def stop(servers: Mapping[str, Child], origin_us: int) -> None:
         sleep_until(origin_us + round(duration_s / 3 * 1e6))
-        held.append(stopped([pids["receiver"]], STALL_S))
+        held.append(stopped([servers["receiver"].pid], STALL_S))
 
     senders = round(STALL_RATE_PER_S * duration_s / 200)
     metrics = run(steady(STALL_RATE_PER_S, duration_s), pool_size=senders, disturbance=stop).metrics
@@ -299,7 +300,7 @@ def starved(run: Callable[..., ArmRun]) -> Check:
     """The load generator gets no CPU for a while: the run must be void."""
     held: list[float] = []
 
-    def starve(_pids: Mapping[str, int], origin_us: int) -> None:
+    def starve(_: Mapping[str, Child], origin_us: int) -> None:
         generators = [
             child.pid for child in psutil.Process().children(recursive=True) if "locust" in child.cmdline()
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import re
 import socket
@@ -12,6 +13,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import loadtest.scenarios
 from loadtest.plans import LOAD_ARMS
@@ -54,7 +56,7 @@ def test_plain_locust_loads_a_receiver_on_the_scenarios_schedule(tmp_path):
             "webhook",
             *("--host", receiver.url, "--rate-per-s", "100", "--duration-s", "1.5"),
             *("--source", "standard"),
-            *("--samples", str(tmp_path / "samples.npz")),
+            *("--samples", str(tmp_path / "samples.npz"), "--json-file", str(tmp_path / "told")),
             environment=secret,
         )
         accepted = receiver.status()["accepted"]
@@ -66,6 +68,11 @@ def test_plain_locust_loads_a_receiver_on_the_scenarios_schedule(tmp_path):
     gaps = np.diff(samples.intended_us)
     assert (gaps >= 0).all()
     assert "latency from the intended time" in done.stderr
+    # Locust's own statistics, which its web page shows, have every request and the latency from its due time.
+    (told,) = json.loads((tmp_path / "told.json").read_text(encoding="utf-8"))
+    assert (told["name"], told["method"]) == ("webhook", "POST")
+    assert (told["num_requests"], told["num_failures"]) == (samples.index.size, 0)
+    assert told["total_response_time"] == pytest.approx(samples.corrected_us.sum() / 1000.0)
 
 
 def free_port() -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from loadtest.runner import load
+from loadtest.runner.processes import Child
 from loadtest.selftest import Check, SelfTest, checks
 from loadtest.verdict import Reason
 from tests.loadtest.recorded import invented_run
@@ -73,14 +74,15 @@ def test_a_lost_event_that_voids_by_another_rule_only_fails_the_check():
     ],
 )
 def test_a_stall_must_show_in_one_latency_and_not_in_the_other(
-    corrected_s, uncorrected_s, passed, monkeypatch
+    corrected_s, uncorrected_s, passed, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(checks, "STALL_S", 0.3)
 
     def run(_scenario, *, disturbance, **_options):
         sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         try:
-            disturbance({"receiver": sleeper.pid}, time.monotonic_ns() // 1000 - 10_000_000)
+            servers = {"receiver": Child("receiver", sleeper, tmp_path / "log")}
+            disturbance(servers, time.monotonic_ns() // 1000 - 10_000_000)
         finally:
             sleeper.kill()
             sleeper.wait()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sim.animation.cli import animate
 from sim.catalogue import EVERY, MECHANISMS, named
 from sim.experiment.cli import crossover, sweep
 from sim.studies.cli import studies
@@ -33,6 +34,7 @@ app.add_typer(trace, name="trace")
 app.command()(sweep)
 app.command()(crossover)
 app.command()(studies)
+app.command()(animate)
 
 MAX_RECORDS_KEPT = 2_000_000
 FEW_MECHANISMS = 4

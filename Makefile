@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint bench notebooks clean
+.PHONY: demo test test-all lint bench notebooks slides clean
 
 demo: .venv/.installed
 	$(BIN)/hookbench demo
@@ -35,6 +35,10 @@ bench: .venv/.installed-dev
 # Re-executes every lesson; the .py is the source, the .ipynb beside it is written from it.
 notebooks: .venv/.installed-dev
 	$(BIN)/jupytext --to ipynb --execute notebooks/*.py
+
+# Every lesson as a talk, one file each in build/slides, which needs no network.
+slides: .venv/.installed-dev
+	$(BIN)/python -m sim.lessons.slides
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

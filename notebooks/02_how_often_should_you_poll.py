@@ -348,7 +348,7 @@ round(theory.best_interval_s(rate_per_s=0.1, poll_cost=0.0004, event_second_cost
 # Put in your own rate and interval. Which of the two curves of part 3 are you on, and what would a webhook
 # change?
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 events_per_s = 1 / 600
 interval_s = 60.0
 

@@ -379,7 +379,7 @@ first.to_frame()
 #
 # How long was your own last outage? Which of your providers' events would have been lost?
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 outage_min = 45.0
 
 losses(outage_min)

@@ -183,7 +183,7 @@ arrivals = pd.concat(
         ),
         compared(
             {
-                "the first, polled every 2 s": steady.with_values(
+                "one by one, polled every 2 s": steady.with_values(
                     **{"polling.interval_s": 2.0, "polling.page_size": 1000}
                 )
             },
@@ -261,7 +261,6 @@ curves(
     Scale("value", "99 % of orders visible within", "time", log=True),
     "what",
     title="Six workers keep up, the seventh keeps 99 % within 300 ms, the tenth buys nothing",
-    theory={"99th percentile": lambda c: theory.MMc(round(c), 100.0, 20.0).sojourn_quantile_s(0.99)},
 )
 
 # %% [markdown] slideshow={"slide_type": "fragment"}
@@ -358,7 +357,7 @@ compared(
 #
 # Your rate, your service time, your bound.
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 rate_per_s, service_s, bound_s = 35.0, 0.12, 1.0
 
 sizes = [c for c in range(1, 200) if c > rate_per_s * service_s]

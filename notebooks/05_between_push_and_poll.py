@@ -41,6 +41,8 @@ shop = sim.load_scenario("shop-orders").with_values(
         "network.one_way": {"kind": "constant", "mean_s": 0.05},
         "receiver.service": {"kind": "constant", "mean_s": 0.0},
         "provider_api.service": {"kind": "constant", "mean_s": 0.0},
+        "provider_api.rate_limit": None,
+        "polling.page_size": 10_000,
         "run.duration_s": 20_000.0,
         "run.drain_s": 0.0,
     }
@@ -181,14 +183,18 @@ streams.drop(columns="mechanism").round(4)
 
 # %% slideshow={"slide_type": "subslide"}
 away = doorbell.with_values(
-    **{"receiver.outages": [{"start_s": 13.0, "duration_s": 4.0}], "receiver.acknowledge": "after_processing"}
+    **{
+        "receiver.outages": [{"start_s": 13.5, "duration_s": 4.0}],
+        "receiver.acknowledge": "after_processing",
+        "broker_pull.commit_interval_s": 30.0,
+    }
 )
 picture(storyboard(away, ["broker_push", "broker_pull"], events=8))
 
 # %% [markdown] slideshow={"slide_type": "fragment"}
-# Both may deliver twice, each in its own way: the queue sends again what was **unacknowledged** when the
-# connection dropped; the log's reader starts again from its last **commit**, and reads again all that it
-# had done since. "Exactly once" is not on offer here either; idempotent consumers are.
+# Both deliver twice (the rings), each in its own way: the queue sends again what was **unacknowledged**
+# when the connection dropped; the log's reader starts again from its last **commit**, and reads again all
+# that it had done since. "Exactly once" is not on offer here either; idempotent consumers are.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4. Belt and braces: webhooks, reconciled
@@ -241,7 +247,12 @@ outage = sim.load_scenario("shop-orders").with_values(
     **{"run.duration_s": 2400.0, "run.drain_s": 3600.0, "run.series_bin_s": 10.0}
 )
 ways = ["webhook", "polling", "long_polling", "streaming", "broker_push", "broker_pull"]
-transient(sim.simulate(outage, ways, seed=3).series(), outage, (500, 1500))
+transient(
+    sim.simulate(outage, ways, seed=3).series(),
+    outage,
+    (500, 1500),
+    title="Whoever asks, or is connected, is well again at once; a webhook waits for its next attempt",
+)
 
 # %% [markdown] slideshow={"slide_type": "fragment"}
 # Whoever **asks** or **is connected** resumes at once: the client knows best when it is back. The webhook
@@ -257,7 +268,6 @@ menu = compared(
     list(MECHANISMS),
     replications=3,
 ).drop(columns="case")
-menu.insert(1, "what happens", [MECHANISMS[name].title for name in menu["mechanism"]])
 menu.set_index("mechanism").round(3)
 
 # %% [markdown] slideshow={"slide_type": "fragment"}
@@ -347,7 +357,7 @@ chat = theory.LongPoll(rate_per_s=1 / 120, one_way_s=0.05, hold_s=60.0)
 #
 # Your rate, your network, how long your proxy lets a request wait.
 
-# %% slideshow={"slide_type": "subslide"}
+# %% slideshow={"slide_type": "skip"}
 events_per_s, one_way_s, hold_s = 0.2, 0.08, 25.0
 
 poll = theory.LongPoll(events_per_s, one_way_s, hold_s)

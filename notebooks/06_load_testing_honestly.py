@@ -23,7 +23,6 @@
 # %% slideshow={"slide_type": "skip"}
 # %matplotlib inline
 import tempfile
-from pathlib import Path
 
 import pandas as pd
 from IPython.display import Image
@@ -47,14 +46,14 @@ from sim.results import reference_run
 # > be? (In the middle of the stall a request has another 0.7 s to wait.)
 
 # %% slideshow={"slide_type": "subslide"}
-RATE_PER_S, DURATION_S, STALL_S = 100.0, 6.0, 1.4
-runs = Path(tempfile.mkdtemp(prefix="hookbench-lesson-"))
+RATE_PER_S, DURATION_S, STALL_S, SENDERS = 100.0, 6.0, 1.4, 3
+runs = tempfile.TemporaryDirectory(prefix="hookbench-lesson-")  # gone when the kernel is
 result = load(
     steady(RATE_PER_S, DURATION_S),
     faults=[f"pause@2+{STALL_S}"],
-    pool_size=3,
+    pool_size=SENDERS,
     lag_limit_s=1.0,  # a lesson's machine may be busy with other things
-    out=runs,
+    out=runs.name,
     figures=False,
 )
 load_cdf(result)
@@ -119,8 +118,8 @@ curves(
 )
 
 # %% [markdown] slideshow={"slide_type": "fragment"}
-# The triangle's height is the stall, its base as well, and a second triangle may follow it while the
-# backlog is worked off. The dotted tool saw two or three points of it.
+# Its height is the stall; its base is the stall and the time it then takes to work off what has piled up.
+# The other clock saw three requests of it, as many as there were senders.
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 3. Where did every request go?
@@ -143,11 +142,11 @@ result.void or "sound: nothing to object to"
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 4. Push and poll, the same events
 #
-# Two arms, one list of 240 orders, fresh servers for each: signed webhooks to a real receiver, and a real
+# Two arms, one list of 237 orders, fresh servers for each: signed webhooks to a real receiver, and a real
 # poller that asks a real provider every two seconds. Measured from *created* to *visible to the consumer*,
 # event by event (a committed run; `hookbench demo` makes one on your machine).
 #
-# > **Predict first.** For how many of the 240 orders is the webhook quicker: nearly all, all but a few, two
+# > **Predict first.** For how many of the 237 orders is the webhook quicker: nearly all, all but a few, two
 # > in three? By how much, on average?
 
 # %% slideshow={"slide_type": "subslide"}
@@ -275,16 +274,14 @@ explore(at, "percentile", [50, 70, 75, 80, 90, 95, 99, 99.9], twin=[50, 80, 99])
 #
 # ## Change this parameter
 #
-# Let more senders wait for answers (`pool_size`). With how many does the dotted curve begin to tell the
-# truth, and why? (Run it, then look at `uncorrected_latency_p99_s`.)
+# `SENDERS` in part 1: let more of them wait for answers, and run the lesson again. With how many does the
+# dotted curve begin to tell the truth, and why? How many would your users be?
 
-# %% slideshow={"slide_type": "subslide"}
-pool_size = 3
-
+# %% slideshow={"slide_type": "skip"}
 pd.Series(
     {
-        "senders": pool_size,
+        "senders": SENDERS,
         "requests due during the stall": round(RATE_PER_S * STALL_S),
-        "of them seen by the uncorrected clock, at most": min(pool_size, round(RATE_PER_S * STALL_S)),
+        "of them seen by the uncorrected clock, at most": min(SENDERS, round(RATE_PER_S * STALL_S)),
     }
 ).to_frame("")

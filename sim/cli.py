@@ -15,6 +15,7 @@ import typer
 from sim.animation.cli import animate
 from sim.catalogue import EVERY, MECHANISMS, named
 from sim.experiment.cli import crossover, sweep
+from sim.lessons.cli import notebooks
 from sim.studies.cli import studies
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ app.command()(sweep)
 app.command()(crossover)
 app.command()(studies)
 app.command()(animate)
+app.command()(notebooks)
 
 MAX_RECORDS_KEPT = 2_000_000
 FEW_MECHANISMS = 4

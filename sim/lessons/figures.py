@@ -6,6 +6,7 @@ tell them apart in any kind of sight and in black and white.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -209,9 +210,30 @@ def _ticks(axis: Axis, scale: Scale) -> None:
         else:
             axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if high / low < 200 else (1.0,)))
         axis.set_minor_locator(NullLocator())
+    elif scale.kind == "time":
+        _clock_ticks(axis)
+        return
     else:
         axis.set_major_locator(MaxNLocator(7))
     axis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value == 0 else text(value)))
+
+
+def _clock_ticks(axis: Axis) -> None:
+    """Round times in one unit, that of the axis' end, on an axis that is not logarithmic."""
+    low, high = sorted(axis.get_view_interval())
+    size, unit = next(
+        (size, unit)
+        for below, size, unit in (
+            (1e-3, 1e-6, "µs"), (1.0, 1e-3, "ms"), (120.0, 1.0, "s"), (7200.0, 60.0, "min"),
+            (math.inf, 3600.0, "h"),
+        )
+        if high < below
+    )  # fmt: skip
+    steps = MaxNLocator(7).tick_values(low / size, high / size)
+    axis.set_major_locator(FixedLocator([step * size for step in steps if low <= step * size <= high]))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: "0" if value == 0 else f"{round(value / size, 9):g} {unit}")
+    )
 
 
 def _few(ticks: list[float]) -> list[float]:

@@ -22,6 +22,7 @@ OUT = Path("build/slides")
 CODE_SHOWN = "code"
 """The tag of a code cell whose source is on the slide too."""
 
+_NO_CODE = "no-code"
 _LEFT_OUT = ("solution", "not-on-slides")
 _TEMPLATES = Path(__file__).parent / "templates"
 _FORMULA = re.compile(
@@ -40,6 +41,7 @@ def slides(notebook: Path) -> str:
     try:
         import nbformat  # noqa: PLC0415
         from nbconvert import SlidesExporter  # noqa: PLC0415
+        from traitlets.config import Config  # noqa: PLC0415
 
         player = _player()
     except ModuleNotFoundError as error:
@@ -54,8 +56,9 @@ def slides(notebook: Path) -> str:
         elif cell.execution_count is None:
             raise InputError(f"{notebook.name} was not executed: run `make notebooks`")
         elif CODE_SHOWN not in _tags(cell):
-            cell.transient = {"remove_source": True}
-    exporter = SlidesExporter(template_name="slides", extra_template_basedirs=[str(_TEMPLATES)])
+            cell.metadata["tags"] = [*_tags(cell), _NO_CODE]
+    config = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": [_NO_CODE]}})
+    exporter = SlidesExporter(config, template_name="slides", extra_template_basedirs=[str(_TEMPLATES)])
     title = document.cells[0].source.partition("\n")[0].lstrip("# ")
     page, _ = exporter.from_notebook_node(document, {"player": player | {"title": title}})
     return str(page)

@@ -1,4 +1,4 @@
-"""The one widget of the lessons: a slider over prepared values, and its static twin.
+"""What moves in a lesson: a slider over prepared values with its static twin, and the animated picture.
 
 Whoever runs a notebook gets the slider. Whoever reads an executed one (on a web page, on paper, or as slides)
 gets the twin: the same figure for each of the values. Which of the two it is, Jupyter says itself: a front
@@ -9,7 +9,10 @@ messaging protocol, `execute_request`, `allow_stdin`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sim.animation.storyboard import Storyboard
 
 
 def explore(
@@ -58,3 +61,23 @@ def _slider(draw: Callable[[Any], Any], parameter: str, values: Sequence[Any]) -
         display(draw(value))  # type: ignore[no-untyped-call]
 
     display(slider, interactive_output(show, {"value": slider}))  # type: ignore[no-untyped-call]
+
+
+def played(board: Storyboard, height_px: int = 620) -> Any:
+    """The animated picture inside a notebook: the whole page of `sim.animation.page`, in a frame of its own.
+
+    Args:
+        board: what to play.
+        height_px: of the frame.
+    """
+    from html import escape  # noqa: PLC0415
+
+    from IPython.display import HTML  # noqa: PLC0415
+
+    from sim.animation.page import page  # noqa: PLC0415 - jinja2 waits until there is something to draw
+
+    ways = ", ".join(panel.mechanism for panel in board.panels)
+    return HTML(  # type: ignore[no-untyped-call]
+        f'<div><iframe title="Animated timeline of events by {ways}" width="100%" height="{height_px}" '
+        f'style="border: 0" sandbox="allow-scripts" srcdoc="{escape(page(board))}"></iframe></div>'
+    )

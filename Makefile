@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint bench notebooks docs clean
+.PHONY: demo test test-all lint bench notebooks slides docs clean
 
 demo: .venv/.installed
 	$(BIN)/hookbench demo
@@ -41,6 +41,10 @@ notebooks: .venv/.installed-dev
 docs: .venv/.installed-dev
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
+
+# Every lesson as a talk, one file each in build/slides, which needs no network.
+slides: .venv/.installed-dev
+	$(BIN)/python -m sim.lessons.slides
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

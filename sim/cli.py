@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sim.animation.cli import animate
 from sim.catalogue import EVERY, MECHANISMS, named
 from sim.experiment.cli import crossover, sweep
+from sim.lessons.cli import notebooks
 from sim.studies.cli import studies
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ app.add_typer(trace, name="trace")
 app.command()(sweep)
 app.command()(crossover)
 app.command()(studies)
+app.command()(animate)
+app.command()(notebooks)
 
 MAX_RECORDS_KEPT = 2_000_000
 FEW_MECHANISMS = 4

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sim.mechanisms.world import Narrator
+    from sim.passages import Witness
 
 Engine = Literal["fast", "simpy"]
 ENGINES: tuple[Engine, ...] = ("fast", "simpy")
@@ -280,6 +281,7 @@ def run_once(
     seed: int,
     engine: Engine = "fast",
     narrator: Narrator | None = None,
+    witness: Witness | None = None,
 ) -> Replication:
     """One mechanism in one replication, over given events.
 
@@ -290,13 +292,14 @@ def run_once(
         seed: the replication's seed.
         engine: which engine.
         narrator: told of every happening; the "simpy" engine only.
+        witness: shown everything that is on its way; likewise.
     """
     way, wanted = MECHANISMS[mechanism], audience(scenario, created, seed)
     if engine == "fast":
         return way.run_kernel(scenario, wanted, seed)
     from sim.mechanisms.world import World  # noqa: PLC0415 - the fast engine needs no SimPy
 
-    world = World(scenario, wanted, seed, way.via, narrator)
+    world = World(scenario, wanted, seed, way.via, narrator, witness)
     way.run_model(world)
     return Replication(world.deliveries, world.counters, world.series)
 

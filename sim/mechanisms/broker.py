@@ -19,6 +19,7 @@ from sim.distribution_specs import DistributionSpec
 from sim.distributions import compile_distribution
 from sim.happenings import Happening
 from sim.mechanisms.world import World
+from sim.passages import Kind
 from sim.policies import stored_at
 
 
@@ -50,4 +51,5 @@ class Publisher:
 
     def _store(self, event: int, store: Callable[[int], None]) -> Generator[simpy.Event, object, None]:
         yield self._world.at(self.stored_s[event], Happening.ATTEMPT_READY, self._subscriber, event, 1)
+        self._world.carried(Kind.PUBLISH, self._subscriber, self._created[event], [event])
         store(event)

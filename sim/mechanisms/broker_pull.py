@@ -56,6 +56,7 @@ from sim.distributions import compile_distribution, sample
 from sim.happenings import Happening
 from sim.mechanisms.broker import Publisher
 from sim.mechanisms.world import Servers, World
+from sim.passages import Kind
 from sim.policies import (
     Rebalances,
     answered_at,
@@ -205,6 +206,8 @@ class Consumer:
         down_s = self._down_s
         transit_s = setting_up_s + self._transit(Stream.POLL_REQUEST_TRANSIT, fetch)
         yield self._at(world.now + transit_s, Happening.REQUEST_ARRIVAL)
+        number = delivery_entity(fetch, self._number)
+        world.carried(Kind.GET, self._subscriber, sent_s, number=number)
         yield self._at(
             answered_at(self._stored_s, position, spec.fetch_min, spec.fetch_max_wait_s, world.now),
             Happening.TICK,
@@ -212,10 +215,12 @@ class Consumer:
         if world.now >= down_s:
             return
         end = carried_until(self._stored_s, position, spec.max_records, world.now)
-        self._note_carried(self._log[position:end], sent_s)
+        events, left_s = self._log[position:end], world.now
+        self._note_carried(events, sent_s)
         yield self._at(
             world.now + self._transit(Stream.POLL_RESPONSE_TRANSIT, fetch), Happening.RESPONSE_ARRIVAL
         )
+        world.carried(Kind.GET_ANSWER, self._subscriber, left_s, events, number)
         answer.succeed(end)
 
     def _note_carried(self, events: list[int], sent_s: float) -> None:
@@ -266,6 +271,7 @@ class Consumer:
                 self._gave_up.add(event)
                 world.count(dead_letters=1)
                 self._tell("gives event {} up to the dead letters", event)
+                world.carried(Kind.GIVEN_UP, s, world.now, [event])
             self.server.ended()
 
     def _show(self, event: int) -> None:
@@ -274,8 +280,10 @@ class Consumer:
             world.deliveries.visible[s, event] = world.now
             world.deliveries.status[s, event] = Status.DELIVERED
             world.tell(s, "event {} is visible", event)
+            world.carried(Kind.VISIBLE, s, world.now, [event])
         else:
             world.tell(s, "a duplicate of event {} was served for nothing", event)
+            world.carried(Kind.DUPLICATE, s, world.now, [event])
 
     def close(self) -> None:
         """When the world ends: what was given up, and will not be read again, is lost."""

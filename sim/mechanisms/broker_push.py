@@ -52,6 +52,7 @@ from sim.happenings import Happening
 from sim.mechanisms.broker import Publisher
 from sim.mechanisms.receiver import Receiver
 from sim.mechanisms.world import World
+from sim.passages import Kind
 from sim.policies import (
     broker_notices,
     client_notices,
@@ -164,6 +165,7 @@ class Queue:
             self._gone.add(event)
             world.count(dead_letters=1)
             world.tell(s, "event {} goes to the dead letters", event)
+            world.carried(Kind.GIVEN_UP, s, world.now, [event])
         else:
             heappush(self._ready, (self.publisher.stored_s[event], event))
             world.tell(s, "event {} is put back in the queue", event)
@@ -172,9 +174,10 @@ class Queue:
 
     def _travel(self, event: int, number: int, connection: Connection, arrival_s: float) -> _Steps:
         """A message's way to the consumer, its service there, and the answer's way back."""
-        world, s = self._world, self._subscriber
+        world, s, sent_s = self._world, self._subscriber, self._world.now
         self._sent += 1
         yield world.at(arrival_s, Happening.REQUEST_ARRIVAL, s, self._sent)
+        world.carried(Kind.MESSAGE, s, sent_s, [event], number, lost=not connection.is_up)
         if not connection.is_up:
             return
         connection.under_way.remove(event)
@@ -188,7 +191,9 @@ class Queue:
         transit_s = self._transit(Stream.ACK_TRANSIT, event, number)
         connection.last_answer_s = max(connection.last_answer_s, world.now + transit_s)
         self._answered += 1
+        left_s = world.now
         yield world.at(connection.last_answer_s, Happening.RESPONSE_ARRIVAL, s, self._answered)
+        world.carried(Kind.ACK, s, left_s, [event], number, good=not failed, lost=not connection.is_up)
         if connection.is_up:
             self._settle(event, failed)
 
@@ -223,6 +228,8 @@ class Queue:
         connection = self._connection = Connection(opened_s)
         self._send_what_may_go()
         ends_s = connection_ends(link, world.receiver_outages, world.seed, s, session, opened_s)
+        until_s = min(ends_s, world.scenario.world_end_s)
+        world.carried(Kind.SESSION, s, opened_s, number=session, until_s=until_s)
         yield world.at(ends_s, Happening.CONNECTION_LOST, s, session)
         self._account(connection)
         connection.is_up = False

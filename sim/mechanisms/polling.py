@@ -37,6 +37,7 @@ from sim.happenings import Happening
 from sim.mechanisms.provider_api import Answer, Page, ProviderApi, Request
 from sim.mechanisms.receiver import Receiver
 from sim.mechanisms.world import Connections, World
+from sim.passages import Kind
 from sim.policies import (
     FIXED_RATE,
     compile_schedule,
@@ -155,6 +156,8 @@ class Poller:
         answer = world.event()
         if self._draw(Stream.POLL_REQUEST_LOSS, poll) >= self._network.request_loss:
             world.process(self._travel(request, setting_up_s, answer))
+        else:
+            world.carried(Kind.GET, s, world.now, number=poll, lost=True)
         yield answer | world.at(world.now + self._timeout_s, Happening.TIMEOUT, s, poll)
         heard = cast(Answer, answer.value) if answer.triggered else None
         self._hang_up(heard)
@@ -192,16 +195,21 @@ class Poller:
         world, s, poll = self._world, request.subscriber, request.poll
         transit_s = setting_up_s + self._transit(Stream.POLL_REQUEST_TRANSIT, poll)
         yield world.at(world.now + transit_s, Happening.REQUEST_ARRIVAL, s, poll)
+        world.carried(Kind.GET, s, request.sent_s, number=poll)
 
         answer = yield from self._api.respond(request)
         if answer is None:
             return
 
         world.count(response_bytes=self._api.size(answer))
+        left_s, carried = world.now, range(answer.page.first, answer.page.end)
         if self._draw(Stream.POLL_RESPONSE_LOSS, poll) < self._network.response_loss:
+            world.carried(Kind.GET_ANSWER, s, left_s, carried, poll, lost=True)
             return
         transit_s = self._transit(Stream.POLL_RESPONSE_TRANSIT, poll)
         yield world.at(world.now + transit_s, Happening.RESPONSE_ARRIVAL, s, poll)
+        told = self._in_words(answer)
+        world.carried(Kind.GET_ANSWER, s, left_s, carried, poll, good=answer.went_well, told=told)
         heard.succeed(answer)
 
     def _take_in(self, answer: Answer) -> None:

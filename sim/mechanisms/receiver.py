@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from sim.distributions import compile_distribution, sample
 from sim.happenings import Happening
 from sim.mechanisms.world import Servers, World
+from sim.passages import Kind
 from sim.policies import UP, outage_at, slowdown_at
 from sim.randomness import Stream, delivery_entity
 from sim.records import Status, Via
@@ -124,9 +125,11 @@ class Receiver:
         world, deliveries, s = self._world, self._world.deliveries, self._subscriber
         if not np.isnan(deliveries.visible[s, event]):
             world.tell(s, "a duplicate of event {} was served for nothing", event)
+            world.carried(Kind.DUPLICATE, s, world.now, [event])
             return
         deliveries.visible[s, event] = world.now
         deliveries.status[s, event] = Status.DELIVERED
         if via is not None:
             deliveries.via[s, event] = via
         world.tell(s, "event {} is visible", event)
+        world.carried(Kind.VISIBLE, s, world.now, [event])

@@ -41,6 +41,7 @@ from sim.happenings import Happening
 from sim.mechanisms.polling import Cycle, Poller, run_pollers
 from sim.mechanisms.provider_api import Answer, ProviderApi, Request
 from sim.mechanisms.world import World
+from sim.passages import Kind
 from sim.policies import (
     client_notices,
     compile_link,
@@ -128,6 +129,8 @@ class StreamClient(Poller):
             self.connections.peak = 1
         self._skip_to(self._first_sent(opened_s))
         world.process(self._send(self._cursor, session, opened_s, self._ends_s))
+        until_s = min(self._ends_s, world.scenario.world_end_s)
+        world.carried(Kind.SESSION, s, up_s, number=session, until_s=until_s)
         yield world.at(self._ends_s, Happening.CONNECTION_LOST, s, session)
         world.tell(s, "the stream ends")
         self.connections.give_back(still_open=False)
@@ -164,12 +167,15 @@ class StreamClient(Poller):
             transit_s = sample(self._one_way, world.seed, int(Stream.MESSAGE_TRANSIT), entity, session)
             arrives_s = max(arrives_s, sent_s + transit_s)
             if arrives_s < ends_s:
-                world.process(self._receive(event, session, arrives_s))
+                world.process(self._receive(event, session, sent_s, arrives_s))
+            else:
+                world.carried(Kind.MESSAGE, s, sent_s, [event], session, lost=True, until_s=ends_s)
 
-    def _receive(self, event: int, session: int, arrives_s: float) -> _Steps:
+    def _receive(self, event: int, session: int, sent_s: float, arrives_s: float) -> _Steps:
         world, s = self._world, self._subscriber
         yield world.at(arrives_s, Happening.RESPONSE_ARRIVAL, s, event, session)
         world.tell(s, "event {} arrives", event)
+        world.carried(Kind.MESSAGE, s, sent_s, [event], session)
         self._cursor = event + 1
         self.receiver.accept(event)
 

@@ -37,6 +37,7 @@ from sim.mechanisms.provider_api import ProviderApi
 from sim.mechanisms.receiver import Receiver
 from sim.mechanisms.webhook import ACKNOWLEDGED, Answer, WebhookSender
 from sim.mechanisms.world import Connections, World
+from sim.passages import Kind
 from sim.policies import BLACK_HOLE, REFUSE, UP, setup_s, up_from
 from sim.randomness import Stream, delivery_entity, uniform
 from sim.records import Status
@@ -112,6 +113,7 @@ class Fetcher:
                 yield world.at(ready_s, Happening.ATTEMPT_READY, s, event, _place(fetch + 1))
         world.deliveries.status[s, event] = Status.LOST
         world.tell(s, "the subscriber gives up on event {}", event)
+        world.carried(Kind.GIVEN_UP, s, world.now, [event])
 
     def _ask(self, event: int, fetch: int, answer: simpy.Event) -> None:
         world, network = self._world, self._network
@@ -126,12 +128,14 @@ class Fetcher:
             world.process(self._travel(event, fetch, setting_up_s, answer))
         else:
             world.tell(self._subscriber, "the GET of event {} is lost on the way", event)
+            world.carried(Kind.GET, self._subscriber, world.now, [event], _place(fetch), lost=True)
 
     def _travel(self, event: int, fetch: int, setting_up_s: float, answer: simpy.Event) -> _Steps:
         """The request's way to the API, what happens there, and the answer's way back."""
-        world, s = self._world, self._subscriber
+        world, s, sent_s = self._world, self._subscriber, self._world.now
         transit_s = setting_up_s + self._transit(Stream.FETCH_REQUEST_TRANSIT, event, fetch)
         yield world.at(world.now + transit_s, Happening.REQUEST_ARRIVAL, s, event, _place(fetch))
+        world.carried(Kind.GET, s, sent_s, [event], _place(fetch))
 
         if self._api.door == BLACK_HOLE:
             return
@@ -142,9 +146,13 @@ class Fetcher:
             world.count(response_bytes=self._network.response_header_bytes + carried_bytes)
         if self._draw(Stream.FETCH_RESPONSE_LOSS, event, fetch) < self._network.response_loss:
             world.tell(s, "the answer to the GET of event {} is lost on the way", event)
+            world.carried(Kind.GET_ANSWER, s, world.now, [event], _place(fetch), lost=True)
             return
+        left_s, carried = world.now, [event] if said.found else []
         transit_s = self._transit(Stream.FETCH_RESPONSE_TRANSIT, event, fetch)
         yield world.at(world.now + transit_s, Happening.RESPONSE_ARRIVAL, s, event, _place(fetch))
+        good, told = said.found, said.words
+        world.carried(Kind.GET_ANSWER, s, left_s, carried, _place(fetch), good=good, told=told)
         answer.succeed(said)
 
     def _served(self, event: int, fetch: int) -> Generator[simpy.Event, object, Fetched]:

@@ -42,6 +42,7 @@ from sim.happenings import Happening
 from sim.mechanisms.endpoint import Endpoint
 from sim.mechanisms.receiver import Receiver
 from sim.mechanisms.world import Connections, World
+from sim.passages import Kind
 from sim.policies import (
     BLACK_HOLE,
     NEVER,
@@ -117,6 +118,7 @@ class WebhookSender:
         if not acknowledged:
             world.count(dead_letters=1)
             world.tell(s, "the sender gives up on event {}", event)
+            world.carried(Kind.GIVEN_UP, s, world.now, [event])
             acknowledged = yield from self._redeliver(event)
             if not acknowledged and self._redelivery.rounds > 0:
                 world.tell(s, "event {} is given up for good", event)
@@ -189,6 +191,7 @@ class WebhookSender:
             world.process(self._travel(event, attempt, setting_up_s, answer))
         else:
             world.tell(self._subscriber, "the POST of event {} is lost on the way", event)
+            world.carried(Kind.POST, self._subscriber, world.now, [event], attempt, lost=True)
 
     def _travel(self, event: int, attempt: int, setting_up_s: float, answer: simpy.Event) -> _Steps:
         """The request's way to the receiver, what happens there, and the answer's way back."""
@@ -197,6 +200,7 @@ class WebhookSender:
         transit_s = setting_up_s + self._transit(Stream.REQUEST_TRANSIT, event, attempt)
         yield world.at(world.now + transit_s, Happening.REQUEST_ARRIVAL, self._subscriber, event, attempt)
         self._under_way[event] -= 1
+        world.carried(Kind.POST, self._subscriber, sent_s, [event], attempt)
 
         door = self.receiver.door
         if door == BLACK_HOLE:
@@ -213,9 +217,13 @@ class WebhookSender:
             world.count(response_bytes=self._network.response_header_bytes)
         if self._draw(Stream.RESPONSE_LOSS, event, attempt) < self._network.response_loss:
             world.tell(self._subscriber, "the answer to event {} is lost on the way", event)
+            world.carried(Kind.POST_ANSWER, self._subscriber, world.now, [event], attempt, lost=True)
             return
+        left_s = world.now
         transit_s = self._transit(Stream.RESPONSE_TRANSIT, event, attempt)
         yield world.at(world.now + transit_s, Happening.RESPONSE_ARRIVAL, self._subscriber, event, attempt)
+        good, told = said.acknowledged, said.words
+        world.carried(Kind.POST_ANSWER, self._subscriber, left_s, [event], attempt, good=good, told=told)
         answer.succeed(said)
 
     def _objection(self, event: int, attempt: int, door: int, sent_s: float) -> Answer | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappush
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sim.audience import Audience
 from sim.happenings import Happening
+from sim.passages import Kind, Passage, Witness
 from sim.policies import api_outages, bin_of, overlap, receiver_outages
 from sim.records import Counters, Deliveries, Via, Window, empty_series, series_bin_s
 from sim.scenario import Scenario
@@ -70,6 +71,7 @@ class World(Clock):
         seed: int,
         via: Via,
         narrator: Narrator | None = None,
+        witness: Witness | None = None,
     ) -> None:
         super().__init__()
         self.scenario = scenario
@@ -83,6 +85,7 @@ class World(Clock):
         self.receiver_outages = receiver_outages(scenario, seed)
         self.api_outages = api_outages(scenario, seed)
         self._narrator = narrator
+        self._witness = witness
 
     @property
     def in_window(self) -> bool:
@@ -108,6 +111,26 @@ class World(Clock):
         """Tell the narrator, if there is one, what happens now."""
         if self._narrator is not None:
             self._narrator(self.now, subscriber, text.format(*values))
+
+    def carried(
+        self,
+        kind: Kind,
+        subscriber: int,
+        left_s: float,
+        events: Iterable[int] = (),
+        number: int = 0,
+        *,
+        good: bool = True,
+        lost: bool = False,
+        told: str = "",
+        until_s: float | None = None,
+    ) -> None:
+        """Show the witness, if there is one, what left at `left_s` and arrives now, or at `until_s`."""
+        if self._witness is not None:
+            arrived_s = self.now if until_s is None else until_s
+            self._witness(
+                Passage(kind, subscriber, left_s, arrived_s, tuple(events), number, good, lost, told)
+            )
 
     def run_to_the_end(self) -> None:
         """Run until the world ends; a happening exactly then is outside it."""

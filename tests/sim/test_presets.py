@@ -434,6 +434,7 @@ SHORTENED: dict[str, dict[str, Any]] = {
     "iot-alerts": {"run.duration_s": 12.0, "run.drain_s": 8.0, "subscribers.count": 400},
     "shop-orders": {"run.duration_s": 1500.0, "run.drain_s": 600.0},
     "shop-orders-rush": {},
+    "doorbell": {},
 }
 
 

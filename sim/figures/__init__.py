@@ -1,0 +1,13 @@
+"""Figures of latency, of what happens over time and of what is best where, for reports and for class.
+
+Every function returns a `matplotlib.figure.Figure` that no global state knows of, so it works headless,
+in notebooks and in threads. The finding is the title and curves carry their own labels; `looks` says what
+they look like.
+"""
+
+from sim.figures.latency import Latencies, latency_cdf
+from sim.figures.looks import duration, look
+from sim.figures.parameters import latency_vs_interval
+from sim.figures.transients import transient
+
+__all__ = ["Latencies", "duration", "latency_cdf", "latency_vs_interval", "look", "transient"]

@@ -8,6 +8,15 @@ they look like.
 from sim.figures.latency import Latencies, latency_cdf
 from sim.figures.looks import duration, look
 from sim.figures.parameters import latency_vs_interval
+from sim.figures.pareto import pareto_scatter
 from sim.figures.transients import transient
 
-__all__ = ["Latencies", "duration", "latency_cdf", "latency_vs_interval", "look", "transient"]
+__all__ = [
+    "Latencies",
+    "duration",
+    "latency_cdf",
+    "latency_vs_interval",
+    "look",
+    "pareto_scatter",
+    "transient",
+]

@@ -94,11 +94,18 @@ def extremes(told: list[str]) -> str:
     return ", ".join(told) if len(told) <= FEW else f"{told[0]}, …, {told[-1]}"
 
 
-def single(title: str) -> tuple[Figure, Axes]:
-    """A figure of one panel under its finding."""
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained", facecolor="white")
+def single(title: str, size: tuple[float, float] = (7.2, 4.4)) -> tuple[Figure, Axes]:
+    """A figure of one panel under its finding; `size` is width and height in inches."""
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
-    axes.set_title(textwrap.fill(title, 66), loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=10)
+    axes.set_title(
+        textwrap.fill(title, round(9.2 * size[0])),
+        loc="left",
+        fontsize=11.5,
+        fontweight="bold",
+        color=INK,
+        pad=10,
+    )
     plain(axes)
     return figure, axes
 

@@ -37,7 +37,8 @@ DEFAULT_KEYS = ("polling.interval_s", "workload.rate_per_s")
 DEFAULT_FACTOR, DEFAULT_STEPS = 20.0, 9
 """Without axes the surface spans from a twentieth of the scenario's own values to twenty times as much."""
 
-UNDECIDED, UNDEFINED = "·", "?"
+SIGNS = {"undecided": "·", "level": "=", "undefined": "?"}
+"""In a grid: the interval contains 0; both were the same in every replication; one has no value."""
 
 
 @dataclass(frozen=True)
@@ -149,28 +150,37 @@ class Surface:
         """A letter a cell, a line a row, the highest row first; see `letters`."""
         letters = self.letters()
         return [
-            " ".join(letters[self._cell(row, column)] for column in range(len(self.xs)))
+            " ".join(letters[self.cell(row, column)] for column in range(len(self.xs)))
             for row in reversed(range(len(self.ys)))
         ]
 
     def letters(self) -> dict[str, str]:
-        """What stands for each mechanism, for "cannot be told" and for "undefined"."""
+        """What stands for each mechanism, and `SIGNS`."""
         first = [name[0].upper() for name in (self.a, self.b)]
         a, b = first if first[0] != first[1] else ("A", "B")
-        return {self.a: a, self.b: b, "undecided": UNDECIDED, "undefined": UNDEFINED}
+        return {self.a: a, self.b: b, **SIGNS}
 
     def sentence(self) -> str:
         """The finding in words."""
-        cells = [self._cell(row, column) for row, column in self.differences]
-        won = {name: cells.count(name) for name in (self.a, self.b)}
-        undefined, undecided = cells.count("undefined"), cells.count("undecided")
+        cells = [self.cell(row, column) for row, column in self.differences]
+        if cells.count("level") == len(cells):
+            return f"{self.metric} is the same for {self.a} and {self.b} in all {len(cells)} cells"
         what = f"the {'lower' if least_is_best(self.metric) else 'higher'} {self.metric}"
-        told = [f"{name} has {what} in {count} of {len(cells)} cells" for name, count in won.items() if count]
-        if undecided:
-            told.append(f"{undecided} cannot be told apart")
-        if undefined:
-            told.append(f"in {undefined} it is undefined")
-        return ", ".join(told)
+        told: list[str] = []
+        for name in sorted((self.a, self.b), key=cells.count, reverse=True):
+            if count := cells.count(name):
+                told.append(
+                    f"{name} in {count}" if told else f"{name} has {what} in {count} of {len(cells)} cells"
+                )
+        sentence = ", ".join(told) or f"Nowhere does either have {what}"
+        for what, words in (
+            ("undecided", "cannot be told apart"),
+            ("level", "the same"),
+            ("undefined", "undefined"),
+        ):
+            if count := cells.count(what):
+                sentence += f"; {count} {words}"
+        return sentence
 
     def height(self, row: int, column: int, value: float) -> float:
         """A value of the difference, bent so that what lies between rows can be interpolated.
@@ -187,9 +197,13 @@ class Surface:
     def _means(self) -> dict[str, NDArray[np.float64]]:
         return {name: self.means(name) for name in (self.a, self.b)}
 
-    def _cell(self, row: int, column: int) -> str:
-        if math.isnan(self.differences[row, column].mean):
+    def cell(self, row: int, column: int) -> str:
+        """The winner there, or which of `SIGNS`."""
+        difference = self.differences[row, column]
+        if math.isnan(difference.mean):
             return "undefined"
+        if difference.low == difference.high == 0:
+            return "level"
         return self.winner(row, column) or "undecided"
 
     def _breaks(self, column: int) -> list[Break]:

@@ -7,16 +7,20 @@ they look like.
 
 from sim.figures.latency import Latencies, latency_cdf
 from sim.figures.looks import duration, look
+from sim.figures.maps import metric_map
 from sim.figures.parameters import latency_vs_interval
 from sim.figures.pareto import pareto_scatter
+from sim.figures.surface import break_even_surface
 from sim.figures.transients import transient
 
 __all__ = [
     "Latencies",
+    "break_even_surface",
     "duration",
     "latency_cdf",
     "latency_vs_interval",
     "look",
+    "metric_map",
     "pareto_scatter",
     "transient",
 ]

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from sim.figures.looks import axis_time
 
@@ -56,16 +56,18 @@ def scale(
         axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
         axis.set_minor_locator(NullLocator())
         axis.set_minor_formatter(NullFormatter())
-    if is_time(name):
-        axis.set_major_formatter(FuncFormatter(axis_time))
-    elif is_share(name):
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    else:
-        axis.set_major_formatter(FuncFormatter(_number))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: told(name, value)))
     return logarithmic
 
 
-def _number(value: float, _position: object = None) -> str:
+def told(name: str, value: float) -> str:
+    """A value of a metric or a scenario's key as the label of a tick."""
+    if is_time(name):
+        return axis_time(value) if value >= 0 else f"−{axis_time(-value)}"
+    return f"{100 * value:g} %" if is_share(name) else _number(value)
+
+
+def _number(value: float) -> str:
     if value == 0:
         return "0"
     if abs(value) >= 1e7 or abs(value) < 1e-5:

@@ -12,12 +12,12 @@ import pytest
 import sim
 from sim.errors import InputError
 from sim.experiment import Estimate, estimate, paired_difference
-from sim.experiment.axes import axis, parse_axis
+from sim.experiment.axes import parse_axis
 from sim.experiment.crossover import crossover
-from sim.experiment.surface import Surface, surface, surface_axes, surface_of
-from sim.experiment.sweep import Sweep
+from sim.experiment.surface import SIGNS, Surface, surface, surface_axes
 from sim.scenario import Scenario, load_scenario
 from sim.theory import best_interval_s, break_even_rate_per_s
+from tests.sim.surfaces import made_up
 
 AXES = [parse_axis("polling.interval_s=2:200:log6"), parse_axis("workload.rate_per_s=0.01:1:log5")]
 REPLICATIONS = 8
@@ -150,34 +150,18 @@ def test_the_best_interval_costs_least(shop: Scenario) -> None:
     assert e.high / e.low < 1.05
 
 
-def made_up(means: list[list[float]], metric: str = "latency_mean_s", noise: float = 0.1) -> Surface:
-    """Differences ± noise · 2 (webhook's value is 10 plus that, polling's 10), rows from the lowest up."""
-    rows, columns = len(means), len(means[0])
-    axes = (
-        axis(polling__interval_s=[2.0**k for k in range(rows)]),
-        axis(workload__rate_per_s=[float(k + 1) for k in range(columns)]),
-    )
-    results = {
-        (row * columns + column, r): {
-            "webhook": {metric: 10 + means[row][column] + (noise if r else -noise)}, "polling": {metric: 10.0}
-        }
-        for row in range(rows) for column in range(columns) for r in range(2)
-    }  # fmt: skip
-    points = tuple({"polling.interval_s": y, "workload.rate_per_s": x} for (y,) in axes[0].values
-                   for (x,) in axes[1].values)  # fmt: skip
-    swept = Sweep(load_scenario("shop-orders"), axes, points, ("webhook", "polling"), 2, 1, results)
-    return surface_of(swept, "webhook", "polling", metric)
-
-
 def test_the_grid_has_the_highest_row_on_top_and_letters_for_winners() -> None:
     nan = math.nan
     found = made_up([[-5, 0.3, -5], [5, 0.0, -5], [5, nan, 5]])
     assert found.grid() == ["P ? P", "P · W", "W · W"]
-    assert found.letters() == {"webhook": "W", "polling": "P", "undecided": "·", "undefined": "?"}
+    assert found.letters() == {"webhook": "W", "polling": "P"} | SIGNS
     assert found.sentence() == (
-        "webhook has the lower latency_mean_s in 3 of 9 cells, polling has the lower latency_mean_s in "
-        "3 of 9 cells, 2 cannot be told apart, in 1 it is undefined"
+        "webhook has the lower latency_mean_s in 3 of 9 cells, polling in 3; 2 cannot be told apart; "
+        "1 undefined"
     )
+    nothing = made_up([[0.0, 0.0], [0.0, 0.0]], noise=0.0)
+    assert nothing.grid() == ["= =", "= ="]
+    assert nothing.sentence() == "latency_mean_s is the same for webhook and polling in all 4 cells"
     more = made_up([[-5, 5], [5, 5]], metric="freshness")
     assert more.grid() == ["W W", "P W"], "more of it is better"
     assert "higher freshness" in more.sentence()

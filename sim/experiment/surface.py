@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import InputError
-from sim.experiment.axes import Axis, parse_axis
+from sim.experiment.axes import Axis, design, parse_axis
 from sim.experiment.estimates import Estimate
 from sim.experiment.executors import Workers
 from sim.experiment.sweep import Sweep, sweep
-from sim.metrics.directions import least_is_best
+from sim.metrics.directions import check_metric, least_is_best
 from sim.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -296,9 +296,7 @@ def surface(
         InputError: axes or values that cannot be, an unknown mechanism, a metric that one of them has not.
         WorkerLost: a worker process was killed; what is finished is in the journal.
     """
-    rows, columns = surface_axes(scenario, axes)
-    if replications < 2:
-        raise InputError(f"a surface needs 2 replications or more for its intervals, got {replications}")
+    rows, columns = check_surface(scenario, axes, metric, replications)
     swept = sweep(
         scenario, [rows, columns], [a, b], replications=replications, seed=seed, executor=executor,
         journal=journal, progress=progress,
@@ -322,6 +320,22 @@ def surface_of(swept: Sweep, a: str, b: str, metric: str) -> Surface:
             )
     surface_axes(swept.scenario, swept.axes)
     return Surface(a, b, metric, swept)
+
+
+def check_surface(
+    scenario: Scenario, axes: Sequence[Axis], metric: str, replications: int
+) -> tuple[Axis, Axis]:
+    """Refuse what can be no surface, before anything is computed; returns its rows and columns.
+
+    Raises:
+        InputError: axes or values that cannot be, no such metric, or too few replications for intervals.
+    """
+    check_metric(metric)
+    if replications < 2:
+        raise InputError(f"a surface needs 2 replications or more for its intervals, got {replications}")
+    rows, columns = surface_axes(scenario, axes)
+    design(scenario, [rows, columns])
+    return rows, columns
 
 
 def surface_axes(scenario: Scenario, axes: Sequence[Axis]) -> tuple[Axis, Axis]:

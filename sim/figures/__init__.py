@@ -5,10 +5,10 @@ in notebooks and in threads. The finding is the title and curves carry their own
 they look like.
 """
 
-from sim.figures.latency import Latencies, latency_cdf
+from sim.figures.latency import Latencies, latency_cdf, latency_survival
 from sim.figures.looks import duration, look
 from sim.figures.maps import metric_map
-from sim.figures.parameters import latency_vs_interval
+from sim.figures.parameters import difference_vs_parameter, latency_vs_interval, metric_vs_parameter
 from sim.figures.pareto import pareto_scatter
 from sim.figures.surface import break_even_surface
 from sim.figures.transients import transient
@@ -16,11 +16,14 @@ from sim.figures.transients import transient
 __all__ = [
     "Latencies",
     "break_even_surface",
+    "difference_vs_parameter",
     "duration",
     "latency_cdf",
+    "latency_survival",
     "latency_vs_interval",
     "look",
     "metric_map",
+    "metric_vs_parameter",
     "pareto_scatter",
     "transient",
 ]

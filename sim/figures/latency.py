@@ -1,4 +1,4 @@
-"""Latency of each mechanism: its distribution, and its tail."""
+"""Latency of each mechanism: the share of events within each latency, and the share beyond it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,21 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
-from sim.figures.looks import FEW, colour_of, dash_of, duration, extremes, label, single, time_axis
+from sim.figures.looks import (
+    FEW,
+    colour_of,
+    dash_of,
+    duration,
+    extremes,
+    label,
+    labels_apart,
+    log_time_ticks,
+    single,
+    time_axis,
+)
 
 _POINTS = 2000  # drawn per curve: more cannot be seen
 
@@ -57,6 +69,80 @@ def latency_cdf(
         missing = f" ({100 * (1 - share[-1]):.2g} % never)" if share[-1] < 1 else ""
         label(axes, name + missing, _x_at((x, share), at), at, colour_of(name, names))
     return figure
+
+
+def latency_survival(latencies_s: Latencies, title: str | None = None) -> Figure:
+    """The share of all events that take longer than each latency, both axes logarithmic: the tail.
+
+    A tail that is a straight line falls off as a power law. A curve that ends in a horizontal line does so at
+    the share that was never delivered; any other ends with its last event.
+
+    Args:
+        latencies_s: the curves.
+        title: the finding; by default beyond which latency one event in a hundred is.
+
+    Raises:
+        ValueError: no mechanism, or one without events.
+    """
+    curves = {name: _tail(name, values) for name, values in latencies_s.items()}
+    if not curves:
+        raise ValueError("a figure of latency needs at least one mechanism")
+    figure, axes = single(title or _tails(latencies_s))
+    names = list(curves)
+    every = np.concatenate([x for x, _ in curves.values()])
+    shortest = float(every[every > 0].min(initial=np.inf))
+    shortest = shortest if np.isfinite(shortest) else 1e-3
+    longest = max(1.5 * float(every.max()), 10 * shortest)
+    lowest = min(float(beyond[beyond > 0].min()) for _, beyond in curves.values())
+    ends = []
+    for name, (x, beyond) in curves.items():
+        colour, lost = colour_of(name, names), float(beyond[-1])
+        at = np.maximum(x, shortest)
+        drawn = np.maximum(beyond, lowest / 2)  # down to the edge, where the last event arrives
+        axes.step(at, drawn, where="post", color=colour, linestyle=dash_of(name, names), linewidth=1.8)
+        if lost:
+            axes.plot([at[-1], longest], [lost, lost], color=colour, linestyle=(0, (1, 1.5)), linewidth=1.8)
+            ends.append((f"{name} ({100 * lost:.2g} % never)", longest, lost, colour))
+        else:
+            ends.append((name, float(at[-1]), float(beyond[-2]), colour))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(shortest / 1.5, longest * 2)
+    axes.set_ylim(lowest / 1.5, 1.4)
+    log_time_ticks(axes.xaxis)
+    axes.yaxis.set_major_locator(LogLocator(base=10, numticks=12))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    axes.set_xlabel("latency: from the event to its being visible")
+    axes.set_ylabel("share of events that take longer")
+    labels_apart(axes, ends, in_a_column=len(ends) > FEW)
+    return figure
+
+
+def _tail(name: str, values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Latencies, and the share of all events beyond each; the last ones singly, of the others some."""
+    every = np.asarray(values, dtype=np.float64).ravel()
+    delivered = np.sort(every[~np.isnan(every)])
+    if delivered.size == 0:
+        raise ValueError(f"{name} delivered no event, so there is no latency to draw")
+    from_last = np.unique(np.geomspace(1, delivered.size, _POINTS).astype(int))
+    drawn = delivered.size - from_last[::-1]
+    beyond = (every.size - drawn - 1) / every.size
+    return np.concatenate([delivered[:1], delivered[drawn]]), np.concatenate([[1.0], beyond])
+
+
+def _tails(latencies_s: Latencies) -> str:
+    tails = []
+    for name, values in latencies_s.items():
+        every = np.nan_to_num(np.asarray(values, dtype=np.float64).ravel(), nan=np.inf)
+        tails.append((float(np.quantile(every, 0.99, method="inverted_cdf")), name))
+    longer = [f"{duration(tail)} by {name}" for tail, name in sorted(tails) if tail < np.inf]
+    never = " and ".join(name for tail, name in tails if tail == np.inf)
+    told = f"One event in a hundred takes longer than {extremes(longer)}" if longer else ""
+    more = f"ore than one in a hundred never arrive{'' if ' and ' in never else 's'} by {never}"
+    if not never:
+        return told
+    return f"{told}; m{more}" if told else f"M{more}"
 
 
 def _medians(latencies_s: Latencies) -> str:

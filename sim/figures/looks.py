@@ -126,8 +126,13 @@ def label(axes: Axes, text: str, x: float, y: float, colour: str) -> None:
     )  # fmt: skip
 
 
-def labels_apart(axes: Axes, labels: list[tuple[str, float, float, str]]) -> None:
-    """Labels right of their points (text, x, y, colour), moved up or down so that none covers another."""
+def labels_apart(
+    axes: Axes, labels: list[tuple[str, float, float, str]], *, in_a_column: bool = False
+) -> None:
+    """Labels right of their points (text, x, y, colour), moved up or down so that none covers another.
+
+    In a column all stand right of the rightmost point.
+    """
     axes.autoscale_view()
     to_axes = axes.transData + axes.transAxes.inverted()
     placed = sorted(
@@ -135,6 +140,7 @@ def labels_apart(axes: Axes, labels: list[tuple[str, float, float, str]]) -> Non
         for label in labels
         for at in [to_axes.transform((label[1], label[2]))]
     )
+    rightmost = max((across for _, across, _ in placed), default=0.0)
     lowest = 0.0
     heights = []
     for place, (height, _, _) in enumerate(placed):
@@ -142,8 +148,9 @@ def labels_apart(axes: Axes, labels: list[tuple[str, float, float, str]]) -> Non
         heights.append(max(lowest, min(height, room_above)))
         lowest = heights[-1] + _LABEL_HEIGHT
     for height, (_, across, (text, x, y, colour)) in zip(heights, placed, strict=True):
+        beside = ((rightmost if in_a_column else across) + 0.015, height)
         axes.annotate(
-            text, (x, y), xycoords="data", xytext=(across + 0.015, height), textcoords="axes fraction",
+            text, (x, y), xycoords="data", xytext=beside, textcoords="axes fraction",
             ha="left", va="center", color=colour, fontweight="bold", zorder=5,
         )  # fmt: skip
 

@@ -29,6 +29,8 @@ class Mechanism:
         model: ``module:function`` of the reference model, which runs a `World` to its end.
         kernel: ``module:function`` of the compiled twin: (scenario, audience, seed) -> `Replication`.
         compiled: the names of the kernels that its first run compiles.
+        reads: the tables of a scenario about ways of delivery (`WAYS`) that it looks into, in either engine;
+            no other one of them can change what comes of it.
     """
 
     title: str
@@ -36,6 +38,12 @@ class Mechanism:
     model: str
     kernel: str
     compiled: tuple[str, ...]
+    reads: tuple[str, ...]
+
+    def heeds(self, key: str) -> bool:
+        """Whether a value of the scenario, by its dotted key, may change what comes of this mechanism."""
+        table = key.partition(".")[0]
+        return table in self.reads or table not in WAYS
 
     def run_model(self, world: World) -> None:
         """Run the reference model to the world's end."""
@@ -52,6 +60,21 @@ def _find(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
+_PULLING = ("polling", "conditional_polling", "adaptive_polling")
+WAYS = frozenset(
+    {
+        "webhook",
+        "thin_webhook",
+        "reconciliation",
+        *_PULLING,
+        "long_polling",
+        "streaming",
+        "broker_push",
+        "broker_pull",
+    }
+)
+"""The tables of a scenario that are about ways of delivery; all others may matter to every mechanism."""
+
 MECHANISMS: dict[str, Mechanism] = {
     "webhook": Mechanism(
         "the provider POSTs each event",
@@ -59,6 +82,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.mechanisms.webhook:run_webhook",
         "sim.launch.push:webhook",
         ("push_to_subscriber",),
+        ("webhook",),
     ),
     "webhook_reconciled": Mechanism(
         "the provider POSTs each event, and the subscriber asks now and then what it missed",
@@ -66,6 +90,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.mechanisms.webhook_reconciled:run_webhook_reconciled",
         "sim.launch.push:webhook_reconciled",
         ("push_to_subscriber", "fetch"),
+        ("webhook", "reconciliation", *_PULLING),
     ),
     "thin_webhook": Mechanism(
         "the provider POSTs a notice of each event, and the subscriber fetches it by its id",
@@ -73,6 +98,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.mechanisms.thin_webhook:run_thin_webhook",
         "sim.launch.push:thin_webhook",
         ("push_to_subscriber", "fetch_by_id", "take_in"),
+        ("webhook", "thin_webhook", *_PULLING),
     ),
     "polling": Mechanism(
         "the subscriber asks at intervals",
@@ -80,6 +106,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.mechanisms.polling:run_polling",
         "sim.launch.pull:polling",
         ("fetch", "take_in"),
+        _PULLING,
     ),
     "conditional_polling": Mechanism(
         "polling with an ETag: nothing new is a 304",
@@ -87,6 +114,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.mechanisms.conditional_polling:run_conditional_polling",
         "sim.launch.pull:conditional_polling",
         ("fetch", "take_in"),
+        _PULLING,
     ),
     "adaptive_polling": Mechanism(
         "polling at intervals that follow what is found",
@@ -94,6 +122,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.mechanisms.adaptive_polling:run_adaptive_polling",
         "sim.launch.pull:adaptive_polling",
         ("fetch", "take_in"),
+        _PULLING,
     ),
     "long_polling": Mechanism(
         "the provider holds each request until there is news",
@@ -101,6 +130,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.mechanisms.long_polling:run_long_polling",
         "sim.launch.pull:long_polling",
         ("fetch", "take_in"),
+        ("long_polling", *_PULLING),
     ),
     "streaming": Mechanism(
         "the provider streams events over one lasting connection",
@@ -108,6 +138,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.mechanisms.streaming:run_streaming",
         "sim.launch.session:streaming",
         ("stream", "take_in"),
+        ("streaming", *_PULLING),
     ),
     "broker_push": Mechanism(
         "a broker's queue pushes to its consumer",
@@ -115,6 +146,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.mechanisms.broker_push:run_broker_push",
         "sim.launch.broker:broker_push",
         ("publish", "consume_queue"),
+        ("broker_push",),
     ),
     "broker_pull": Mechanism(
         "consumers fetch from a broker's log",
@@ -122,6 +154,7 @@ MECHANISMS: dict[str, Mechanism] = {
         "sim.mechanisms.broker_pull:run_broker_pull",
         "sim.launch.broker:broker_pull",
         ("publish", "write_logs", "consume_log"),
+        ("broker_pull",),
     ),
 }
 

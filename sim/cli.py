@@ -15,6 +15,7 @@ import typer
 from sim.animation.cli import animate
 from sim.catalogue import EVERY, MECHANISMS, named
 from sim.experiment.cli import crossover, sweep
+from sim.experiment.surface_cli import surface
 from sim.lessons.cli import notebooks
 from sim.studies.cli import studies
 
@@ -34,6 +35,7 @@ app.add_typer(scenarios, name="scenarios")
 app.add_typer(trace, name="trace")
 app.command()(sweep)
 app.command()(crossover)
+app.command()(surface)
 app.command()(studies)
 app.command()(animate)
 app.command()(notebooks)

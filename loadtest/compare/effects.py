@@ -26,6 +26,7 @@ from loadtest.runs import Latencies, RecordedRun
 from loadtest.schedule import FloatArray, IntArray
 from sim.experiment import estimate
 from sim.metrics import QUANTILE_METHOD
+from sim.metrics.directions import GOOD as OF_MODELS
 
 LEAST_REPETITIONS = 3
 LEAST_EVENTS = 50
@@ -71,20 +72,14 @@ _LESS = (
     *(f"{prefix}_{name}_s" for prefix in LATENCIES for name in ("mean", "p50", "p95", "p99", "max")),
     *(f"{prefix}_cliffs_delta" for prefix in LATENCIES),
     *FAILED.values(),
-    *("age_mean_s", "aoi_mean_s", "peak_aoi_mean_s", "recovery_time_s"),
-    *("attempts_per_event", "requests_per_event", "bytes_per_event", "duplicates_per_event"),
-    *("unsent_per_event", "redeliveries_per_event", "retries_per_event", "cost_per_million_events"),
-    *("empty_ratio", "lost_ratio", "pending_ratio", "out_of_order_ratio", "rejected_ratio", "timeout_ratio"),
-    *("error_ratio", "dead_letter_ratio", "missed_ratio", "queued_ratio"),
+    *("retries_per_event", "queued_ratio"),
     *(
         f"{role}_{name}"
-        for role in ("provider", "receiver")
-        for name in ("cpu_s_per_1k", "cpu_share", "rss_mb", "queue_mean", "queue_max", "switches_per_1k")
+        for role in ("provider", "receiver", "broker")
+        for name in ("cpu_s_per_1k", "cpu_share", "rss_mb", "switches_per_1k")
     ),
-    *(f"broker_{name}" for name in ("cpu_s_per_1k", "cpu_share", "rss_mb", "switches_per_1k")),
 )
-_MORE = ("freshness", "on_time_ratio", "achieved_rate_per_s", "goodput_per_s", "fairness")
-GOOD: dict[str, str] = dict.fromkeys(_LESS, "less") | dict.fromkeys(_MORE, "more")
+GOOD: dict[str, str] = {**OF_MODELS, **dict.fromkeys(_LESS, "less"), "achieved_rate_per_s": "more"}
 """Which way each metric is good. What is not here (the generator's own lag, a server's utilisation, how long
 it waited for a core, how soon a forgery is refused) may differ, but is neither better nor worse."""
 

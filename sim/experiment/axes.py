@@ -51,27 +51,28 @@ class Axis:
         return [dict(zip(self.keys, values, strict=True)) for values in self.values]
 
 
-def parse_axis(text: str) -> Axis:
-    """Read one axis.
+def parse_axis(text: str, option: str = "--vary") -> Axis:
+    """Read one axis, given to an `option` that errors name.
 
     Raises:
         InputError: not of the form above, an empty or endless range, or zipped keys of unequal length.
     """
+    given = f"{option} {text!r}"
     keys: list[str] = []
     columns: list[list[Value]] = []
     for part in text.split("&"):
         key, equals, values = (piece.strip() for piece in part.partition("="))
         if not equals or not key or not values:
-            raise InputError(f"--vary {text!r}: {_FORM}")
+            raise InputError(f"{given}: {_FORM}")
         if key in keys:
-            raise InputError(f"--vary {text!r}: {key} is given twice")
+            raise InputError(f"{given}: {key} is given twice")
         keys.append(key)
         words = values.split(",")
-        columns.append(_range(text, values) if ":" in values else [_value(text, word) for word in words])
+        columns.append(_range(given, values) if ":" in values else [_value(given, word) for word in words])
     lengths = {len(column) for column in columns}
     if len(lengths) > 1:
         told = ", ".join(f"{key} has {len(column)}" for key, column in zip(keys, columns, strict=True))
-        raise InputError(f"--vary {text!r}: keys that move together need as many values each; {told}")
+        raise InputError(f"{given}: keys that move together need as many values each; {told}")
     return Axis(tuple(keys), tuple(zip(*columns, strict=True)))
 
 
@@ -87,36 +88,36 @@ def axis(**values: Sequence[Value]) -> Axis:
     return Axis(tuple(key.replace("__", ".") for key in values), tuple(zip(*columns, strict=True)))
 
 
-def _value(text: str, word: str) -> Value:
+def _value(given: str, word: str) -> Value:
     word = word.strip()
     if not word:
-        raise InputError(f"--vary {text!r}: a value is empty; {_FORM}")
+        raise InputError(f"{given}: a value is empty; {_FORM}")
     try:
         read = tomllib.loads(f"value = {word}")["value"]
     except tomllib.TOMLDecodeError:
         return word
     if isinstance(read, float) and not math.isfinite(read):
-        raise InputError(f"--vary {text!r}: {word} is no finite number")
+        raise InputError(f"{given}: {word} is no finite number")
     if not isinstance(read, int | float | str | bool):
-        raise InputError(f"--vary {text!r}: {word} is neither a number, a word, true nor false")
+        raise InputError(f"{given}: {word} is neither a number, a word, true nor false")
     return read
 
 
-def _range(text: str, values: str) -> list[Value]:
+def _range(given: str, values: str) -> list[Value]:
     try:
         low_text, high_text, how = values.split(":")
         low, high = float(low_text), float(high_text)
         spacing, count = how.strip()[:3], int(how.strip()[3:])
     except ValueError:
-        raise InputError(f"--vary {text!r}: {values!r} is no range; {_FORM}") from None
+        raise InputError(f"{given}: {values!r} is no range; {_FORM}") from None
     if spacing not in ("lin", "log") or not (math.isfinite(low) and math.isfinite(high)):
-        raise InputError(f"--vary {text!r}: {values!r} is no range; {_FORM}")
+        raise InputError(f"{given}: {values!r} is no range; {_FORM}")
     if count < 1 or count > MAX_POINTS or low > high or (count == 1) != (low == high):
         raise InputError(
-            f"--vary {text!r}: a range needs LOW < HIGH and from 2 to {MAX_POINTS:,} values, got {values}"
+            f"{given}: a range needs LOW < HIGH and from 2 to {MAX_POINTS:,} values, got {values}"
         )
     if spacing == "log" and low <= 0:
-        raise InputError(f"--vary {text!r}: a log range starts above 0, got {low:g}")
+        raise InputError(f"{given}: a log range starts above 0, got {low:g}")
     spaced = (np.geomspace if spacing == "log" else np.linspace)(low, high, count)
     exact = [low, *(float(value) for value in spaced[1:-1]), high][:count]
     whole = all(each.lstrip("+-").isdigit() for each in (low_text.strip(), high_text.strip()))

@@ -123,7 +123,7 @@ def run_sweep(
     check(mechanisms, "fast", seed, replications)
     design(base, [parse_axis(text) for text in vary])  # refused before a folder is made
     seeds = [int(replication_seed(seed, r)) for r in range(replications)]
-    with RunFolder.create(f"sweep-{base.name}", _command(), out, scenario=base, seeds=seeds) as run:
+    with RunFolder.create(f"sweep-{base.name}", command_line(), out, scenario=base, seeds=seeds) as run:
         run.note(vary=vary, mechanisms=mechanisms, replications=replications, seed=seed)
         result = _swept(run, base, vary, mechanisms, replications, seed, executor)
     return result, run.path
@@ -137,7 +137,7 @@ def _resumed(path: Path, executor: str) -> tuple[Sweep, Path]:
     notes, base = before.notes, before.scenario
     if base is None or "vary" not in notes:
         raise InputError(f"--resume {path}: that run is no sweep")
-    with RunFolder.reopen(path, _command()) as run:
+    with RunFolder.reopen(path, command_line()) as run:
         result = _swept(
             run, base, notes["vary"], notes["mechanisms"], notes["replications"], notes["seed"], executor
         )
@@ -170,7 +170,8 @@ def _swept(
     return result
 
 
-def _command() -> str:
+def command_line() -> str:
+    """What was typed, for a run's record."""
     return shlex.join(["hookbench", *sys.argv[1:]])
 
 
@@ -199,24 +200,20 @@ def show_sweep(result: Sweep, metrics: list[str]) -> None:
         for number, point in enumerate(result.points[:MAX_SHOWN]):
             estimates = (result.estimate(number, mechanism, metric) for mechanism in result.mechanisms)
             cells = [estimate_text(e, metric) for e in estimates]
-            table.add_row(*(_short(point[key]) for key in keys), *cells)
+            table.add_row(*(short(point[key]) for key in keys), *cells)
         output.print(table)
     if len(result.points) > MAX_SHOWN:
         output.print(f"… and {len(result.points) - MAX_SHOWN} more: summary.csv in the run folder.")
     output.print(f"Means over {result.replications} replications ± half a 95 % interval, on the same draws.")
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value of an axis, in four digits at most."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _sweep_document(result: Sweep, metrics: list[str], path: Path) -> dict[str, Any]:
     summary: pd.DataFrame = result.summary()
-    chosen = summary[summary.metric.isin(metrics)]
-    plain = [
-        {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-        for row in chosen.to_dict("records")
-    ]
     return {
         "schema_version": 1,
         "command": "sweep",
@@ -224,9 +221,20 @@ def _sweep_document(result: Sweep, metrics: list[str], path: Path) -> dict[str, 
         "seed": result.seed,
         "replications": result.replications,
         "axes": [{"keys": list(axis.keys), "values": [list(v) for v in axis.values]} for axis in result.axes],
-        "results": plain,
+        "results": plain_rows(summary[summary.metric.isin(metrics)]),
         "run": str(path),
     }
+
+
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows in JSON's own types; NaN, which it has not, becomes null."""
+    return [
+        {
+            str(key): None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in row.items()
+        }
+        for row in frame.to_dict("records")
+    ]
 
 
 def crossover(
@@ -272,7 +280,7 @@ def crossover(
     key, low, high = _searched(over)
     note_compilation(between)
     seeds = [int(replication_seed(seed, r)) for r in range(replications)]
-    with RunFolder.create(f"crossover-{base.name}", _command(), out, scenario=base, seeds=seeds) as run:
+    with RunFolder.create(f"crossover-{base.name}", command_line(), out, scenario=base, seeds=seeds) as run:
         with progress(f"searching {key}") as advance:
             found = search(
                 base, *between, key, metric, low=low, high=high, replications=replications, seed=seed,

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sim.catalogue import MECHANISMS
 from sim.engine import check
 from sim.errors import InputError, ScenarioError
 from sim.experiment.axes import Value
@@ -263,18 +264,17 @@ class _Differences:
         self._parameter, self._metric = parameter, metric
         self._replications, self._seed = replications, seed
         self._workers = workers
+        self._whatever: dict[str, list[float]] = {}  # of mechanisms to which the parameter is nothing
 
     def __call__(self, x: float) -> Estimate:
         value: Value = int(x) if x == round(x) else x
         point = {self._parameter: value}
-        works = [
-            Work(self._scenario, 0, point, (self.a, self.b), (r,), self._seed)
-            for r in range(self._replications)
-        ]
+        asked = tuple(mechanism for mechanism in (self.a, self.b) if mechanism not in self._whatever)
+        works = [Work(self._scenario, 0, point, asked, (r,), self._seed) for r in range(self._replications)]
         futures = [self._workers.executor.submit(carry_out, work) for work in works]
         runs = [finished.metrics for future in futures for finished in future.result()]
-        values = {}
-        for mechanism in (self.a, self.b):
+        values = dict(self._whatever)
+        for mechanism in asked:
             if self._metric not in runs[0][mechanism]:
                 known = ", ".join(runs[0][mechanism])
                 raise InputError(f"--metric {self._metric!r}: {mechanism} has no such metric; it has {known}")
@@ -284,6 +284,8 @@ class _Differences:
                     f"{self._metric} of {mechanism} is undefined at {self._parameter} = {x:g} in some "
                     "replication; a longer run may define it"
                 )
+            if not MECHANISMS[mechanism].heeds(self._parameter):
+                self._whatever[mechanism] = values[mechanism]
         return paired_difference(values[self.a], values[self.b])
 
 

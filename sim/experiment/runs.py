@@ -1,11 +1,22 @@
-"""One run of a design point: the piece of work that an executor's workers are given."""
+"""Runs of design points: the pieces of work that an executor's workers are given, sharing what they can.
+
+Many runs of an experiment have parts in common: the same events under another poll interval, and a webhook
+that knows nothing of poll intervals at all. Works that are carried out together compute each of these once.
+What a mechanism looks into says `sim.catalogue.Mechanism.reads`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.catalogue import MECHANISMS, WAYS
 from sim.engine import Engine, run_once
 from sim.errors import InputError
 from sim.experiment.axes import Point
@@ -13,7 +24,14 @@ from sim.experiment.journal import Finished
 from sim.metrics import summarise
 from sim.randomness import replication_seed
 from sim.scenario import Scenario
+from sim.scenario.presets import ABOUT
 from sim.workload import event_times
+
+MOST_TOGETHER = 16
+"""Design points carried out together: more would share hardly more, and a stop would lose them all."""
+
+EVENTS_READ = ("workload", "subscribers", "run")
+"""The tables of a scenario that decide its events."""
 
 
 class Work(NamedTuple):
@@ -44,18 +62,20 @@ def carry_out(work: Work) -> list[Finished]:
     Raises:
         InputError: the point's values do not go together; the message names them.
     """
-    base = Scenario.model_validate(json.loads(work.scenario))
-    try:
-        scenario = base.with_values(**work.point)
-    except InputError as error:
-        raise InputError(f"design point {told(work.point)}: {error}") from None
+    return carry_out_all((work,))
+
+
+def carry_out_all(works: Sequence[Work]) -> list[Finished]:
+    """Run several, what they share once. They differ in their points only.
+
+    Raises:
+        InputError: the values of a point do not go together; the message names them.
+    """
+    prepared = [_Prepared(work) for work in works]
     return [
-        Finished(
-            work.number,
-            replication,
-            run_metrics(scenario, work.mechanisms, work.seed, replication, work.engine),
-        )
-        for replication in work.replications
+        finished
+        for replication in sorted({r for work in works for r in work.replications})
+        for finished in _of_one_replication(prepared, replication)
     ]
 
 
@@ -65,11 +85,61 @@ def run_metrics(
     """Mechanism -> metric -> value, of one replication on common random numbers."""
     run_seed = int(replication_seed(seed, replication))
     created = event_times(scenario, run_seed)
-    metrics = {}
-    for mechanism in mechanisms:
-        run = run_once(scenario, mechanism, created, run_seed, engine)
-        metrics[mechanism] = summarise(run.deliveries, run.counters, scenario)
-    return metrics
+    return {mechanism: _metrics(scenario, mechanism, created, run_seed, engine) for mechanism in mechanisms}
+
+
+def _metrics(
+    scenario: Scenario, mechanism: str, created: NDArray[np.float64], run_seed: int, engine: Engine
+) -> dict[str, float]:
+    run = run_once(scenario, mechanism, created, run_seed, engine)
+    return summarise(run.deliveries, run.counters, scenario)
+
+
+class _Prepared:
+    """A work with its scenario, and the JSON of what decides its events and each mechanism's metrics."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.scenario = _scenario_at(work.scenario, json.dumps(dict(work.point)))
+        self.events = self.scenario.model_dump_json(include=set(EVENTS_READ))
+        self.deciding = {
+            mechanism: self.scenario.model_dump_json(
+                exclude={*ABOUT, *WAYS.difference(MECHANISMS[mechanism].reads)}
+            )
+            for mechanism in work.mechanisms
+        }
+
+
+@lru_cache(maxsize=256)
+def _scenario_at(base: str, point: str) -> Scenario:
+    values = json.loads(point)
+    try:
+        return _base(base).with_values(**values)
+    except InputError as error:
+        raise InputError(f"design point {told(values)}: {error}") from None
+
+
+@lru_cache(maxsize=8)
+def _base(scenario: str) -> Scenario:
+    return Scenario.model_validate(json.loads(scenario))
+
+
+def _of_one_replication(prepared: Sequence[_Prepared], replication: int) -> Iterator[Finished]:
+    known: dict[tuple[str, str], dict[str, float]] = {}
+    wanted = [each for each in prepared if replication in each.work.replications]
+    for _, alike in groupby(wanted, key=lambda each: each.events):
+        created: NDArray[np.float64] | None = None
+        for each in alike:
+            work, run_seed = each.work, int(replication_seed(each.work.seed, replication))
+            if created is None:
+                created = event_times(each.scenario, run_seed)
+            for mechanism in work.mechanisms:
+                if (mechanism, each.deciding[mechanism]) not in known:
+                    known[mechanism, each.deciding[mechanism]] = _metrics(
+                        each.scenario, mechanism, created, run_seed, work.engine
+                    )
+            metrics = {mechanism: known[mechanism, each.deciding[mechanism]] for mechanism in work.mechanisms}
+            yield Finished(work.number, replication, metrics)
 
 
 def told(point: Point) -> str:
@@ -77,6 +147,47 @@ def told(point: Point) -> str:
     return ", ".join(f"{key}={value}" for key, value in point.items())
 
 
-def portions(replications: Sequence[int], size: int) -> list[tuple[int, ...]]:
-    """Replications in groups of at most `size`."""
-    return [tuple(replications[first : first + size]) for first in range(0, len(replications), size)]
+def shares(
+    left: Mapping[int, Sequence[int]], points: Sequence[Point], mechanisms: Sequence[str], slots: int
+) -> list[list[tuple[int, tuple[int, ...]]]]:
+    """Runs that are left to do, in lots to be carried out together: each a list of (point, replications).
+
+    Points with the same events stand together, and among them those that are the same to most mechanisms,
+    as long as that leaves work for every slot.
+
+    Args:
+        left: point's number -> replications.
+        points: the design points.
+        mechanisms: run at each of them.
+        slots: how many lots are computed at a time.
+    """
+    runs: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+    for number, replications in left.items():
+        if replications:
+            events = _values(points[number], lambda key: key.partition(".")[0] in EVENTS_READ)
+            runs.setdefault((events, tuple(replications)), []).append(number)
+
+    def by_all(key: str) -> bool:
+        return all(MECHANISMS[mechanism].heeds(key) for mechanism in mechanisms)
+
+    for numbers in runs.values():
+        numbers.sort(key=lambda number: (_values(points[number], by_all), number))
+
+    def lots(size: int) -> int:
+        return sum(-(-len(numbers) // size) * len(which) for (_, which), numbers in runs.items())
+
+    size = MOST_TOGETHER
+    while size > 1 and lots(size) < 4 * slots:
+        size = -(-size // 2)
+    several = max(1, lots(size) // (64 * slots))  # replications: handing out work takes its time, too
+    return [
+        [(number, which[first : first + several]) for number in numbers[start : start + size]]
+        for (_, which), numbers in runs.items()
+        for first in range(0, len(which), several)
+        for start in range(0, len(numbers), size)
+    ]
+
+
+def _values(point: Point, which: Callable[[str], bool]) -> str:
+    """The values of some keys of a point, as JSON."""
+    return json.dumps({key: value for key, value in point.items() if which(key)})

@@ -22,14 +22,14 @@ from sim.experiment.axes import Axis, Point, design
 from sim.experiment.estimates import Estimate, estimate, paired_difference
 from sim.experiment.executors import Workers, open_executor
 from sim.experiment.journal import Finished, Journal, Metrics
-from sim.experiment.runs import Work, carry_out, portions
+from sim.experiment.runs import Work, carry_out_all, shares
 from sim.scenario import Scenario
 
 if TYPE_CHECKING:
     import pandas as pd
 
 AHEAD = 3
-"""Pieces of work handed to the executor for each of its slots."""
+"""Lots of work handed to the executor for each of its slots."""
 
 ROW_COLUMNS = ("point", "replication", "mechanism", "metric", "value")
 """The columns of `Sweep.rows`, after one for each key that varies."""
@@ -161,44 +161,39 @@ def sweep(
     with nullcontext() if journal is None else Journal(journal, identity) as book:
         if book is not None:
             take(book.finished)
-        left = [
-            (number, [r for r in range(replications) if (number, r) not in results])
+        left = {
+            number: [r for r in range(replications) if (number, r) not in results]
             for number in range(len(points))
-        ]
+        }
         opened = open_executor(executor) if isinstance(executor, str) else nullcontext(executor)
         if len(results) < total:
+            base = scenario.model_dump_json()
             with opened as workers:
-                many = sum(bool(missing) for _, missing in left) >= 4 * workers.slots
-                size = replications if many else 1
-                works = (
-                    Work(
-                        scenario.model_dump_json(),
-                        number,
-                        points[number],
-                        tuple(mechanisms),
-                        part,
-                        seed,
-                        chosen,
-                    )
-                    for number, missing in left
-                    for part in portions(missing, size)
+                lots = (
+                    [
+                        Work(base, number, points[number], tuple(mechanisms), which, seed, chosen)
+                        for number, which in share
+                    ]
+                    for share in shares(left, points, mechanisms, workers.slots)
                 )
-                for finished in _carried_out(works, workers, compile_first=not is_compiled(mechanisms)):
+                for finished in _carried_out(lots, workers, compile_first=not is_compiled(mechanisms)):
                     if book is not None:
                         book.add(finished)
                     take(finished)
     return Sweep(scenario, tuple(axes), points, tuple(mechanisms), replications, seed, results)
 
 
-def _carried_out(works: Iterator[Work], workers: Workers, *, compile_first: bool) -> Iterator[list[Finished]]:
-    """The results of all works, in the order in which they are finished."""
-    if compile_first and (first := next(works, None)) is not None:
-        yield carry_out(first)  # into the cache, from which every worker then takes it
+def _carried_out(
+    lots: Iterator[list[Work]], workers: Workers, *, compile_first: bool
+) -> Iterator[list[Finished]]:
+    """The results of all lots, in the order in which they are finished."""
+    if compile_first and (first := next(lots, None)) is not None:
+        yield carry_out_all(first)  # into the cache, from which every worker then takes it
     pending: set[Future[list[Finished]]] = set()
     try:
         while True:
-            while len(pending) < AHEAD * workers.slots and (work := next(works, None)) is not None:
-                pending.add(workers.executor.submit(carry_out, work))
+            while len(pending) < AHEAD * workers.slots and (lot := next(lots, None)) is not None:
+                pending.add(workers.executor.submit(carry_out_all, lot))
             if not pending:
                 return
             done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)  # 0.5 s: Ctrl-C is heard

@@ -54,6 +54,9 @@ def _serve_pages(
     status: NDArray[np.int8],
     counts: NDArray[np.int64],
 ) -> None:
+    # Borrowed where it is used, so that the compiler sees that there is no owner to count for.
+    world, receiver, fetched = borrowed_world(world), borrowed_receiver(receiver), borrowed(fetched)
+    opens_page, status, counts = borrowed(opens_page), borrowed(status), borrowed(counts)
     first = 0
     while first < len(fetched):
         now, end = fetched[first], end_of_page(fetched, opens_page, first)

@@ -171,6 +171,22 @@ def _run(
     ready: NDArray[np.int64],
 ) -> None:
     """The world of one subscriber. `ready` is a ring: an event is ready at most once at a time."""
+    # Borrowed where it is used, so that the compiler sees that there is no owner to count for.
+    world, push, receiver = borrowed_world(world), borrowed_push(push), borrowed_receiver(receiver)
+    pages, let_in = borrowed_pages(pages), borrowed_let_in(let_in)
+    created, first_attempt, attempts = borrowed(created), borrowed(first_attempt), borrowed(attempts)
+    status, counts, series, deadline = (
+        borrowed(status),
+        borrowed(counts),
+        borrowed(series),
+        borrowed(deadline),
+    )
+    waited_s, done, redelivered, ready = (
+        borrowed(waited_s),
+        borrowed(done),
+        borrowed(redelivered),
+        borrowed(ready),
+    )
     fetched = pages.fetched
     n_events, n_fetched = len(created), len(fetched)
     integrals = receiver.integrals

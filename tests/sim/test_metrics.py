@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from sim.audience import everybody, of_rows
 from sim.catalogue import MECHANISMS
 from sim.engine import run_once, simulate
+from sim.errors import InputError
 from sim.metrics import age_metrics, summarise, tally_of
+from sim.metrics.directions import METRICS, check_metric
 from sim.records import Counters, Deliveries, Status, Via, Window
 from sim.scenario import Scenario, load_scenario, scenario_from
 from sim.workload import event_times
@@ -348,3 +350,18 @@ def test_polls_of_a_last_value_miss_what_theory_says() -> None:
     standard_error = float(np.std(missed, ddof=1)) / math.sqrt(len(missed))
     assert 5 * standard_error < 0.01
     assert np.mean(missed) == pytest.approx(1 - 0.43233, abs=5 * standard_error)
+
+
+def test_every_metric_of_a_simulation_is_good_one_way_or_deliberately_neither() -> None:
+    """A new metric needs a decision: verdicts, winners and fronts depend on it."""
+    scenario = load_scenario("shop-orders").with_values(
+        **{
+            "run.duration_s": 1500.0, "cost.per_million_requests": 1.0, "workload.content": "last_value",
+            "subscribers.count": 2,
+        }
+    )  # fmt: skip
+    outcome = simulate(scenario, list(MECHANISMS), records=False)
+    known = {metric for by_metric in outcome.metrics.values() for metric in by_metric}
+    assert known == set(METRICS)
+    with pytest.raises(InputError, match=r"'latency_men_s': no such metric; did you mean 'latency_mean_s'"):
+        check_metric("latency_men_s")

@@ -20,8 +20,9 @@ import numpy as np
 from sim.engine import check
 from sim.errors import InputError, ScenarioError
 from sim.experiment.axes import Value
-from sim.experiment.estimates import Estimate, paired_difference
+from sim.experiment.estimates import Estimate
 from sim.experiment.executors import Workers, open_executor
+from sim.experiment.intervals import Sample, metric_pairing
 from sim.experiment.runs import Work, carry_out
 from sim.scenario import Scenario
 
@@ -272,19 +273,20 @@ class _Differences:
             for r in range(self._replications)
         ]
         futures = [self._workers.executor.submit(carry_out, work) for work in works]
-        runs = [finished.metrics for future in futures for finished in future.result()]
-        values = {}
+        runs = [finished for future in futures for finished in future.result()]
+        samples = []
         for mechanism in (self.a, self.b):
-            if self._metric not in runs[0][mechanism]:
-                known = ", ".join(runs[0][mechanism])
+            if self._metric not in runs[0].metrics[mechanism]:
+                known = ", ".join(runs[0].metrics[mechanism])
                 raise InputError(f"--metric {self._metric!r}: {mechanism} has no such metric; it has {known}")
-            values[mechanism] = [run[mechanism][self._metric] for run in runs]
-            if any(math.isnan(value) for value in values[mechanism]):
+            values = [run.metrics[mechanism][self._metric] for run in runs]
+            if any(math.isnan(value) for value in values):
                 raise InputError(
                     f"{self._metric} of {mechanism} is undefined at {self._parameter} = {x:g} in some "
                     "replication; a longer run may define it"
                 )
-        return paired_difference(values[self.a], values[self.b])
+            samples.append(Sample(values, [run.bases[mechanism] for run in runs]))
+        return metric_pairing(self._metric, samples[0], samples[1]).difference
 
 
 def _range(

@@ -10,7 +10,7 @@ from sim.engine import Engine, run_once
 from sim.errors import InputError
 from sim.experiment.axes import Point
 from sim.experiment.journal import Finished
-from sim.metrics import summarise
+from sim.metrics import Summary, summary_of
 from sim.randomness import replication_seed
 from sim.scenario import Scenario
 from sim.workload import event_times
@@ -49,27 +49,26 @@ def carry_out(work: Work) -> list[Finished]:
         scenario = base.with_values(**work.point)
     except InputError as error:
         raise InputError(f"design point {told(work.point)}: {error}") from None
-    return [
-        Finished(
-            work.number,
-            replication,
-            run_metrics(scenario, work.mechanisms, work.seed, replication, work.engine),
-        )
-        for replication in work.replications
-    ]
+    finished = []
+    for replication in work.replications:
+        found = run_summaries(scenario, work.mechanisms, work.seed, replication, work.engine)
+        metrics = {mechanism: summary.metrics for mechanism, summary in found.items()}
+        bases = {mechanism: summary.basis for mechanism, summary in found.items()}
+        finished.append(Finished(work.number, replication, metrics, bases))
+    return finished
 
 
-def run_metrics(
+def run_summaries(
     scenario: Scenario, mechanisms: Iterable[str], seed: int, replication: int, engine: Engine = "fast"
-) -> dict[str, dict[str, float]]:
-    """Mechanism -> metric -> value, of one replication on common random numbers."""
+) -> dict[str, Summary]:
+    """Mechanism -> its metrics and what they rest on, of one replication on common random numbers."""
     run_seed = int(replication_seed(seed, replication))
     created = event_times(scenario, run_seed)
-    metrics = {}
+    summaries = {}
     for mechanism in mechanisms:
         run = run_once(scenario, mechanism, created, run_seed, engine)
-        metrics[mechanism] = summarise(run.deliveries, run.counters, scenario)
-    return metrics
+        summaries[mechanism] = summary_of(run.deliveries, run.counters, scenario)
+    return summaries
 
 
 def told(point: Point) -> str:

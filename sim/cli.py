@@ -198,6 +198,7 @@ def show_outcome(outcome: Outcome) -> None:
         OVERVIEW_LEGEND,
         console,
         differences_table,
+        intervals_note,
         metrics_table,
         overview_table,
         zero_throughout,
@@ -217,8 +218,7 @@ def show_outcome(outcome: Outcome) -> None:
         output.print(f"\n{OVERVIEW_LEGEND}", style="italic", highlight=False)
         output.print("Every metric, with its interval where there is one: summary.csv in the run folder.")
     if outcome.replications > 1:
-        intervals = " ± half a 95 % interval" if few else ""
-        output.print(f"Means over {outcome.replications} replications{intervals}.")
+        output.print(intervals_note(estimates, outcome.replications), highlight=False)
         if len(estimates) > 1:
             first = next(iter(estimates))
             told = [paired for paired in outcome.paired() if few or paired[0] == first]

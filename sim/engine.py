@@ -7,7 +7,8 @@ the reference model, the "fast" engine its compiled twin; both give the same rec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
@@ -18,8 +19,9 @@ from sim.audience import audience
 from sim.catalogue import MECHANISMS
 from sim.compiled import is_cached
 from sim.errors import InputError
-from sim.experiment import Estimate, estimate, paired_difference
-from sim.metrics import summarise
+from sim.experiment import Estimate, Pairing
+from sim.experiment.intervals import Sample, metric_estimate, metric_pairing
+from sim.metrics import Basis, summary_of
 from sim.policies import compile_schedule, first_wake
 from sim.randomness import replication_seed
 from sim.records import Counters, Deliveries, Replication, Window
@@ -52,6 +54,7 @@ class Outcome:
         counters: mechanism -> one `Counters` a replication.
         deliveries: mechanism -> one `Deliveries` a replication; empty when records were not asked for.
         requests: mechanism -> requests in each bin of the world's time, one array a replication; likewise.
+        bases: mechanism -> what the metrics rest on, one a replication.
     """
 
     scenario: Scenario
@@ -62,6 +65,7 @@ class Outcome:
     counters: dict[str, list[Counters]]
     deliveries: dict[str, list[Deliveries]]
     requests: dict[str, list[NDArray[np.int64]]]
+    bases: dict[str, list[Basis]] = field(default_factory=dict)
 
     @property
     def records(self) -> pd.DataFrame:
@@ -112,33 +116,48 @@ class Outcome:
         if not self.deliveries:
             raise InputError("no records were kept: simulate with records=True to have them")
 
+    def sample(self, mechanism: str, metric: str) -> Sample:
+        """One metric of one mechanism in every replication, with what it rests on."""
+        return Sample(self.metrics[mechanism][metric], self.bases.get(mechanism, []))
+
     def estimates(self) -> dict[str, dict[str, Estimate]]:
-        """Mechanism -> metric -> mean and 95 % interval."""
+        """Mechanism -> metric -> its estimate with a 95 % interval (`sim.experiment.intervals`)."""
+        return self._estimates
+
+    @cached_property
+    def _estimates(self) -> dict[str, dict[str, Estimate]]:
         return {
-            mechanism: {metric: estimate(values) for metric, values in by_metric.items()}
+            mechanism: {
+                metric: metric_estimate(metric, self.sample(mechanism, metric)) for metric in by_metric
+            }
             for mechanism, by_metric in self.metrics.items()
         }
 
     def paired(self) -> list[tuple[str, str, str, Estimate]]:
         """(a, b, metric, a − b with 95 % interval) for every two mechanisms and each metric both have."""
+        return [(a, b, metric, pairing.difference) for a, b, metric, pairing in self.pairings]
+
+    @cached_property
+    def pairings(self) -> list[tuple[str, str, str, Pairing]]:
+        """The same with what pairing won."""
         return [
-            (a, b, metric, paired_difference(self.metrics[a][metric], self.metrics[b][metric]))
+            (a, b, metric, metric_pairing(metric, self.sample(a, metric), self.sample(b, metric)))
             for a, b in combinations(self.metrics, 2)
             for metric in self.metrics[a]
             if metric in self.metrics[b]
         ]
 
     def summary(self) -> pd.DataFrame:
-        """One row a mechanism and metric: `mechanism, metric, mean, low, high`."""
+        """One row a mechanism and metric: `mechanism, metric, mean, low, high, method`."""
         import pandas as pd  # noqa: PLC0415
 
         return pd.DataFrame(
             [
-                (mechanism, metric, e.mean, e.low, e.high)
+                (mechanism, metric, e.mean, e.low, e.high, str(e.method))
                 for mechanism, by_metric in self.estimates().items()
                 for metric, e in by_metric.items()
             ],
-            columns=["mechanism", "metric", "mean", "low", "high"],
+            columns=["mechanism", "metric", "mean", "low", "high", "method"],
         ).astype({"low": "float64", "high": "float64"})
 
     def by_replication(self) -> pd.DataFrame:
@@ -166,12 +185,13 @@ class Outcome:
                 {"mechanism": mechanism, "metrics": {name: _json(e) for name, e in by_metric.items()}}
                 for mechanism, by_metric in self.estimates().items()
             ],
-            "paired": [{"a": a, "b": b, "metric": metric} | _json(e) for a, b, metric, e in self.paired()],
+            "paired": [{"a": a, "b": b, "metric": metric, **_json(e)} for a, b, metric, e in self.paired()],
         }
 
 
-def _json(e: Estimate) -> dict[str, float | None]:
-    return {"mean": None if np.isnan(e.mean) else e.mean, "low": e.low, "high": e.high}
+def _json(e: Estimate) -> dict[str, float | str | None]:
+    mean = None if np.isnan(e.mean) else e.mean
+    return {"mean": mean, "low": e.low, "high": e.high, "method": str(e.method)}
 
 
 def simulate(
@@ -201,8 +221,9 @@ def simulate(
     """
     check(mechanisms, engine, seed, replications)
     outcome = Outcome(
-        scenario, engine, seed, 0, {m: {} for m in mechanisms}, {m: [] for m in mechanisms}, {}, {}
-    )
+        scenario, engine, seed, 0, {m: {} for m in mechanisms}, {m: [] for m in mechanisms}, {}, {},
+        {m: [] for m in mechanisms},
+    )  # fmt: skip
     if records:
         outcome.deliveries.update({m: [] for m in mechanisms})
         outcome.requests.update({m: [] for m in mechanisms})
@@ -228,8 +249,10 @@ def extended(
         created = event_times(scenario, run_seed)
         for mechanism in mechanisms:
             run = run_once(scenario, mechanism, created, run_seed, outcome.engine)
-            for metric, value in summarise(run.deliveries, run.counters, scenario).items():
+            metrics, basis = summary_of(run.deliveries, run.counters, scenario)
+            for metric, value in metrics.items():
                 outcome.metrics[mechanism].setdefault(metric, []).append(value)
+            outcome.bases[mechanism].append(basis)
             outcome.counters[mechanism].append(run.counters)
             if outcome.deliveries:
                 outcome.deliveries[mechanism].append(run.deliveries)

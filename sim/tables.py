@@ -9,9 +9,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from sim.experiment import Estimate
+from sim.experiment import Estimate, Method
 
 _ROUNDING = 1e-12  # a half-width below this share of the mean is rounding, not uncertainty
+_LOPSIDED = 1.5  # with one end so many times further off than the other, ± would mislead
 _WIDTH = 100
 _TIME_UNITS = ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s"), (7200.0, 1 / 60, "min"))
 
@@ -132,16 +133,56 @@ def plain_table() -> Table:
 
 
 def estimate_text(e: Estimate, metric: str) -> str:
-    """A metric's mean in a readable unit, with the half-width of its interval if it has one."""
+    """A metric in a readable unit, with its interval if it has one.
+
+    That is half its width after "±"; both ends where one lies much further off than the other; and the one
+    that says something of what was never seen, always seen, or is not bounded above.
+    """
     if math.isnan(e.mean):
         return "undefined"
     scale, unit = _unit(metric, e.mean)
-    text = number_text(e.mean * scale)
-    if e.low is not None and e.high is not None:
-        half_width = (e.high - e.low) / 2
-        if half_width > _ROUNDING * abs(e.mean):
-            text += f" ± {number_text(half_width * scale, 2)}"
+    text = number_text(e.mean * scale) + _interval_text(e, scale)
     return f"{text} {unit}" if unit else text
+
+
+def _interval_text(e: Estimate, scale: float) -> str:
+    if e.low is None:
+        return ""
+    if e.high is None:
+        return f" (> {_end_text(e.low * scale, (e.mean - e.low) * scale)})"
+    if e.method is Method.SELDOM and e.mean == e.low == 0:
+        return f" (< {number_text(e.high * scale, 2)})"
+    if e.method is Method.SELDOM and e.mean == e.high == 1:
+        return f" (> {_end_text(e.low * scale, (e.high - e.low) * scale)})"
+    if e.high - e.low <= 2 * _ROUNDING * abs(e.mean):
+        return ""
+    shorter, longer = sorted((e.mean - e.low, e.high - e.mean))
+    if longer <= _LOPSIDED * shorter:
+        return f" ± {number_text((e.high - e.low) / 2 * scale, 2)}"
+    ends = (_end_text(end * scale, (e.high - e.low) / 2 * scale) for end in (e.low, e.high))
+    return f" ({' to '.join(ends)})"
+
+
+def _end_text(value: float, off: float) -> str:
+    """The end of an interval, in as many digits as tell it from the mean, which is so far off."""
+    if not value or not off:
+        return number_text(value)
+    more = math.floor(math.log10(abs(value))) - math.floor(math.log10(off))
+    return number_text(value, max(2, more + 2))
+
+
+def intervals_note(estimates: Mapping[str, Mapping[str, Estimate]], replications: int) -> str:
+    """What the intervals of a table are, in a sentence or two (`sim.experiment.intervals` has it in full)."""
+    used = {e.method for of_one in estimates.values() for e in of_one.values() if e.low is not None}
+    words = [f"Means over {replications} replications ± half a 95 % interval"]
+    if Method.RATIO in used:
+        words.append("of ratios, sum over sum")
+    if Method.POOLED in used:
+        words.append("of quantiles, that of all deliveries together")
+    text = "; ".join(words) + "."
+    if Method.SELDOM in used:
+        text += " What was never or seldom seen is bounded as if such things struck independently."
+    return text
 
 
 def _short_text(value: float, metric: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+    from sim.experiment import Estimate
     from sim.experiment.crossover import Crossover
     from sim.experiment.sweep import Sweep
 
@@ -186,9 +187,10 @@ def _known(result: Sweep, metrics: list[str]) -> list[str]:
 
 def show_sweep(result: Sweep, metrics: list[str]) -> None:
     """Print a table a metric: a row a design point, a column a mechanism."""
-    from sim.tables import console, estimate_text, plain_table
+    from sim.tables import console, estimate_text, intervals_note, plain_table
 
     output = console()
+    shown: dict[str, dict[str, Estimate]] = {}
     keys = [key for axis in result.axes for key in axis.keys]
     output.print(f"{result.scenario.name}: {len(result.points)} design points", style="bold", highlight=False)
     for metric in metrics:
@@ -198,13 +200,15 @@ def show_sweep(result: Sweep, metrics: list[str]) -> None:
         for mechanism in result.mechanisms:
             table.add_column(f"{metric}\n{mechanism}", justify="right", no_wrap=True)
         for number, point in enumerate(result.points[:MAX_SHOWN]):
-            estimates = (result.estimate(number, mechanism, metric) for mechanism in result.mechanisms)
+            estimates = [result.estimate(number, mechanism, metric) for mechanism in result.mechanisms]
+            shown[f"{metric} at {number}"] = dict(zip(result.mechanisms, estimates, strict=True))
             cells = [estimate_text(e, metric) for e in estimates]
             table.add_row(*(short(point[key]) for key in keys), *cells)
         output.print(table)
     if len(result.points) > MAX_SHOWN:
         output.print(f"… and {len(result.points) - MAX_SHOWN} more: summary.csv in the run folder.")
-    output.print(f"Means over {result.replications} replications ± half a 95 % interval, on the same draws.")
+    if result.replications > 1:
+        output.print(f"{intervals_note(shown, result.replications)} All on the same draws.", highlight=False)
 
 
 def short(value: object) -> str:

@@ -21,8 +21,9 @@ from sim.catalogue import MECHANISMS
 from sim.engine import check
 from sim.errors import InputError, ScenarioError
 from sim.experiment.axes import Value
-from sim.experiment.estimates import Estimate, paired_difference
+from sim.experiment.estimates import Estimate
 from sim.experiment.executors import Workers, open_executor
+from sim.experiment.intervals import Sample, metric_pairing
 from sim.experiment.runs import Work, carry_out
 from sim.scenario import Scenario
 
@@ -264,7 +265,7 @@ class _Differences:
         self._parameter, self._metric = parameter, metric
         self._replications, self._seed = replications, seed
         self._workers = workers
-        self._whatever: dict[str, list[float]] = {}  # of mechanisms to which the parameter is nothing
+        self._whatever: dict[str, Sample] = {}  # of mechanisms to which the parameter is nothing
 
     def __call__(self, x: float) -> Estimate:
         value: Value = int(x) if x == round(x) else x
@@ -272,21 +273,22 @@ class _Differences:
         asked = tuple(mechanism for mechanism in (self.a, self.b) if mechanism not in self._whatever)
         works = [Work(self._scenario, 0, point, asked, (r,), self._seed) for r in range(self._replications)]
         futures = [self._workers.executor.submit(carry_out, work) for work in works]
-        runs = [finished.metrics for future in futures for finished in future.result()]
-        values = dict(self._whatever)
+        runs = [finished for future in futures for finished in future.result()]
+        samples = dict(self._whatever)
         for mechanism in asked:
-            if self._metric not in runs[0][mechanism]:
-                known = ", ".join(runs[0][mechanism])
+            if self._metric not in runs[0].metrics[mechanism]:
+                known = ", ".join(runs[0].metrics[mechanism])
                 raise InputError(f"--metric {self._metric!r}: {mechanism} has no such metric; it has {known}")
-            values[mechanism] = [run[mechanism][self._metric] for run in runs]
-            if any(math.isnan(value) for value in values[mechanism]):
+            values = [run.metrics[mechanism][self._metric] for run in runs]
+            if any(math.isnan(value) for value in values):
                 raise InputError(
                     f"{self._metric} of {mechanism} is undefined at {self._parameter} = {x:g} in some "
                     "replication; a longer run may define it"
                 )
+            samples[mechanism] = Sample(values, [run.bases[mechanism] for run in runs])
             if not MECHANISMS[mechanism].heeds(self._parameter):
-                self._whatever[mechanism] = values[mechanism]
-        return paired_difference(values[self.a], values[self.b])
+                self._whatever[mechanism] = samples[mechanism]
+        return metric_pairing(self._metric, samples[self.a], samples[self.b]).difference
 
 
 def _range(

@@ -8,19 +8,44 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
 CONFIDENCE = 0.95
 
 
+class Method(StrEnum):
+    """How an interval was made; `sim.experiment.intervals` says when and after whom."""
+
+    STUDENT = "t"
+    RATIO = "ratio"
+    SELDOM = "seldom"
+    POOLED = "pooled"
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over replications and its two-sided Student-t interval; None bounds for one replication."""
+    """A figure over replications and its two-sided interval.
+
+    Attributes:
+        mean: of the replications; of ratios and quantiles that of all of them together.
+        low, high: the interval's ends. Both None for one replication; one of them where the replications are
+            too few to bound a quantile on that side.
+        method: how the interval was made.
+    """
 
     mean: float
     low: float | None
     high: float | None
+    method: Method = Method.STUDENT
+
+    @property
+    def half_width(self) -> float | None:
+        """The longer way from the mean to an end; None unless both are there."""
+        if self.low is None or self.high is None:
+            return None
+        return max(self.mean - self.low, self.high - self.mean)
 
 
 def estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
@@ -62,9 +87,9 @@ class Pairing:
     @property
     def narrower(self) -> float:
         """How many times narrower the paired interval is than the unpaired one; NaN without intervals."""
-        if self.difference.high is None or self.unpaired.high is None:
+        ours, theirs = self.difference.half_width, self.unpaired.half_width
+        if ours is None or theirs is None or math.isnan(self.variance_ratio):
             return math.nan
-        ours, theirs = self.difference.high - self.difference.mean, self.unpaired.high - self.unpaired.mean
         return theirs / ours if ours else math.inf if theirs else math.nan
 
     @property

@@ -16,11 +16,15 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
 from sim.errors import InputError
+from sim.metrics.basis import Basis
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Metrics = Mapping[str, Mapping[str, float]]
 """Mechanism -> metric -> value."""
+
+Bases = Mapping[str, Basis]
+"""Mechanism -> what its metrics rest on."""
 
 
 class Finished(NamedTuple):
@@ -29,6 +33,7 @@ class Finished(NamedTuple):
     point: int
     replication: int
     metrics: Metrics
+    bases: Bases
 
 
 class Journal:
@@ -72,7 +77,10 @@ class Journal:
         Raises:
             InputError: it cannot be written.
         """
-        lines = [json.dumps([each.point, each.replication, _finite(each.metrics)]) + "\n" for each in results]
+        lines = [
+            json.dumps([each.point, each.replication, _finite(each.metrics), _plain(each.bases)]) + "\n"
+            for each in results
+        ]
         try:
             self._file.write("".join(lines).encode())
             self._file.flush()
@@ -112,7 +120,7 @@ def _read(path: Path, first: bytes, lines: list[bytes], head: Mapping[str, Any])
     if found != head:
         differ = sorted(key for key in found.keys() | head.keys() if found.get(key) != head.get(key))
         raise InputError(f"{path} belongs to another sweep: {', '.join(differ)} differ")
-    for point, replication, metrics in results:
+    for point, replication, metrics, bases in results:
         yield Finished(
             point,
             replication,
@@ -120,6 +128,7 @@ def _read(path: Path, first: bytes, lines: list[bytes], head: Mapping[str, Any])
                 mechanism: {name: math.nan if value is None else value for name, value in of_one.items()}
                 for mechanism, of_one in metrics.items()
             },
+            {mechanism: Basis.read(basis) for mechanism, basis in bases.items()},
         )
 
 
@@ -129,3 +138,7 @@ def _finite(metrics: Metrics) -> dict[str, dict[str, float | None]]:
         mechanism: {name: value if math.isfinite(value) else None for name, value in of_one.items()}
         for mechanism, of_one in metrics.items()
     }
+
+
+def _plain(bases: Bases) -> dict[str, dict[str, Any]]:
+    return {mechanism: basis.plain() for mechanism, basis in bases.items()}

@@ -8,7 +8,7 @@ What a mechanism looks into says `sim.catalogue.Mechanism.reads`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from sim.engine import Engine, run_once
 from sim.errors import InputError
 from sim.experiment.axes import Point
 from sim.experiment.journal import Finished
-from sim.metrics import summarise
+from sim.metrics import Summary, summary_of
 from sim.randomness import replication_seed
 from sim.scenario import Scenario
 from sim.scenario.presets import ABOUT
@@ -79,20 +79,11 @@ def carry_out_all(works: Sequence[Work]) -> list[Finished]:
     ]
 
 
-def run_metrics(
-    scenario: Scenario, mechanisms: Iterable[str], seed: int, replication: int, engine: Engine = "fast"
-) -> dict[str, dict[str, float]]:
-    """Mechanism -> metric -> value, of one replication on common random numbers."""
-    run_seed = int(replication_seed(seed, replication))
-    created = event_times(scenario, run_seed)
-    return {mechanism: _metrics(scenario, mechanism, created, run_seed, engine) for mechanism in mechanisms}
-
-
-def _metrics(
+def _summary(
     scenario: Scenario, mechanism: str, created: NDArray[np.float64], run_seed: int, engine: Engine
-) -> dict[str, float]:
+) -> Summary:
     run = run_once(scenario, mechanism, created, run_seed, engine)
-    return summarise(run.deliveries, run.counters, scenario)
+    return summary_of(run.deliveries, run.counters, scenario)
 
 
 class _Prepared:
@@ -125,7 +116,7 @@ def _base(scenario: str) -> Scenario:
 
 
 def _of_one_replication(prepared: Sequence[_Prepared], replication: int) -> Iterator[Finished]:
-    known: dict[tuple[str, str], dict[str, float]] = {}
+    known: dict[tuple[str, str], Summary] = {}
     wanted = [each for each in prepared if replication in each.work.replications]
     for _, alike in groupby(wanted, key=lambda each: each.events):
         created: NDArray[np.float64] | None = None
@@ -135,11 +126,13 @@ def _of_one_replication(prepared: Sequence[_Prepared], replication: int) -> Iter
                 created = event_times(each.scenario, run_seed)
             for mechanism in work.mechanisms:
                 if (mechanism, each.deciding[mechanism]) not in known:
-                    known[mechanism, each.deciding[mechanism]] = _metrics(
+                    known[mechanism, each.deciding[mechanism]] = _summary(
                         each.scenario, mechanism, created, run_seed, work.engine
                     )
-            metrics = {mechanism: known[mechanism, each.deciding[mechanism]] for mechanism in work.mechanisms}
-            yield Finished(work.number, replication, metrics)
+            found = {mechanism: known[mechanism, each.deciding[mechanism]] for mechanism in work.mechanisms}
+            metrics = {mechanism: summary.metrics for mechanism, summary in found.items()}
+            bases = {mechanism: summary.basis for mechanism, summary in found.items()}
+            yield Finished(work.number, replication, metrics, bases)
 
 
 def told(point: Point) -> str:

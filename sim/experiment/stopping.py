@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sim.engine import DEFAULT_MECHANISMS, Engine, Outcome, extended, simulate
 from sim.errors import InputError
-from sim.experiment.estimates import Estimate
+from sim.experiment.estimates import Estimate, Method
 from sim.scenario import Scenario
 
 FEWEST = 3
@@ -42,11 +42,13 @@ class Precision:
             )
 
     def achieved(self, estimate: Estimate) -> float:
-        """The half-width as a share of the mean; 0 where nothing varies."""
-        if estimate.high is None:
+        """The half-width as a share of the mean; 0 where nothing varies, as where something is never seen."""
+        half_width = estimate.half_width
+        if half_width is None:
             return math.inf
-        half_width = estimate.high - estimate.mean
-        return 0.0 if half_width == 0 else half_width / abs(estimate.mean) if estimate.mean else math.inf
+        if half_width == 0 or (estimate.method is Method.SELDOM and estimate.mean in (0.0, 1.0)):
+            return 0.0
+        return half_width / abs(estimate.mean) if estimate.mean else math.inf
 
     @property
     def target(self) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 from sim.engine import DEFAULT_MECHANISMS, Engine, check, is_compiled
 from sim.errors import HookbenchError
 from sim.experiment.axes import Axis, Point, design
-from sim.experiment.estimates import Estimate, estimate, paired_difference
+from sim.experiment.estimates import Estimate
 from sim.experiment.executors import Workers, open_executor
-from sim.experiment.journal import Finished, Journal, Metrics
+from sim.experiment.intervals import Sample, metric_estimate, metric_pairing
+from sim.experiment.journal import Bases, Finished, Journal, Metrics
 from sim.experiment.runs import Work, carry_out_all, shares
 from sim.scenario import Scenario
 
@@ -51,6 +52,7 @@ class Sweep:
         replications: at each point.
         seed: of the experiment.
         results: (point's number, replication) -> mechanism -> metric -> value.
+        bases: (point's number, replication) -> mechanism -> what its metrics rest on.
     """
 
     scenario: Scenario
@@ -60,6 +62,7 @@ class Sweep:
     replications: int
     seed: int
     results: dict[tuple[int, int], Metrics]
+    bases: dict[tuple[int, int], Bases] = field(default_factory=dict)
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -75,13 +78,22 @@ class Sweep:
             for replication in range(self.replications)
         ]
 
+    def sample(self, point: int, mechanism: str, metric: str) -> Sample:
+        """The same with what the values rest on."""
+        bases = [
+            self.bases[point, replication][mechanism]
+            for replication in range(self.replications)
+            if (point, replication) in self.bases
+        ]
+        return Sample(self.values(point, mechanism, metric), bases)
+
     def estimate(self, point: int, mechanism: str, metric: str) -> Estimate:
-        """Its mean over the replications, with a 95 % interval."""
-        return estimate(self.values(point, mechanism, metric))
+        """Its estimate over the replications, with a 95 % interval (`sim.experiment.intervals`)."""
+        return metric_estimate(metric, self.sample(point, mechanism, metric))
 
     def difference(self, point: int, a: str, b: str, metric: str) -> Estimate:
         """The difference a − b at one point, paired by replication."""
-        return paired_difference(self.values(point, a, metric), self.values(point, b, metric))
+        return metric_pairing(metric, self.sample(point, a, metric), self.sample(point, b, metric)).difference
 
     def rows(self) -> pd.DataFrame:
         """The tidy table: a column a key that varies, then `ROW_COLUMNS`; a row a value."""
@@ -97,7 +109,7 @@ class Sweep:
         return pd.DataFrame(lines, columns=[*keys, *ROW_COLUMNS])
 
     def summary(self) -> pd.DataFrame:
-        """The estimates, a row each: the keys that vary, then `point, mechanism, metric, mean, low, high`."""
+        """The estimates, a row each: the keys that vary, then `point, mechanism, metric` and the estimate."""
         import pandas as pd  # noqa: PLC0415
 
         keys = [key for axis in self.axes for key in axis.keys]
@@ -107,8 +119,8 @@ class Sweep:
                 for metric in self.results[number, 0][mechanism]:
                     e = self.estimate(number, mechanism, metric)
                     at = (point[key] for key in keys)
-                    lines.append((*at, number, mechanism, metric, e.mean, e.low, e.high))
-        columns = [*keys, "point", "mechanism", "metric", "mean", "low", "high"]
+                    lines.append((*at, number, mechanism, metric, e.mean, e.low, e.high, str(e.method)))
+        columns = [*keys, "point", "mechanism", "metric", "mean", "low", "high", "method"]
         return pd.DataFrame(lines, columns=columns).astype({"low": "float64", "high": "float64"})
 
 
@@ -151,10 +163,12 @@ def sweep(
         "seed": seed,
     }
     results: dict[tuple[int, int], Metrics] = {}
+    bases: dict[tuple[int, int], Bases] = {}
     total = len(points) * replications
 
     def take(finished: Sequence[Finished]) -> None:
         results.update({(each.point, each.replication): each.metrics for each in finished})
+        bases.update({(each.point, each.replication): each.bases for each in finished})
         if progress is not None:
             progress(len(results), total)
 
@@ -180,7 +194,7 @@ def sweep(
                     if book is not None:
                         book.add(finished)
                     take(finished)
-    return Sweep(scenario, tuple(axes), points, tuple(mechanisms), replications, seed, results)
+    return Sweep(scenario, tuple(axes), points, tuple(mechanisms), replications, seed, results, bases)
 
 
 def _carried_out(

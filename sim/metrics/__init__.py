@@ -6,15 +6,22 @@ below the line. A metric that a run cannot know (a counter it did not measure) i
 undefined (a quantile of nothing) is NaN.
 
 `latencies`, `outcomes`, `ages`, `recovery`, `work` and `cost` define them; `scans` walks the records.
+`kinds` says what kind of number each is, and `basis` what it takes to put those of several runs together.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sim.metrics.ages import age_metrics
+from sim.metrics.basis import Basis, basis_of
 from sim.metrics.cost import cost_metrics
-from sim.metrics.latencies import QUANTILE_METHOD, fairness_metrics, latency_metrics
+from sim.metrics.latencies import (
+    QUANTILE_METHOD,
+    delivered_latencies,
+    fairness_metrics,
+    latency_metrics,
+)
 from sim.metrics.outcomes import outcome_metrics, tally_of
 from sim.metrics.recovery import recovery_metrics
 from sim.metrics.work import counter_metrics
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "QUANTILE_METHOD",
+    "Basis",
+    "Summary",
     "age_metrics",
     "cost_metrics",
     "counter_metrics",
@@ -34,8 +43,21 @@ __all__ = [
     "outcome_metrics",
     "recovery_metrics",
     "summarise",
+    "summary_of",
     "tally_of",
 ]
+
+
+class Summary(NamedTuple):
+    """What a run was like, and what that rests on.
+
+    Attributes:
+        metrics: every metric by name.
+        basis: what is needed to put the metrics of several runs together.
+    """
+
+    metrics: dict[str, float]
+    basis: Basis
 
 
 def summarise(
@@ -54,10 +76,22 @@ def summarise(
         scenario: states the window, the workers, the on-time bound, the outages and the prices.
         outages_enacted: whether the scenario's outages took place, so that there is a recovery to time.
     """
+    return summary_of(records, counters, scenario, outages_enacted=outages_enacted).metrics
+
+
+def summary_of(
+    records: pd.DataFrame | Deliveries,
+    counters: Counters,
+    scenario: Scenario,
+    *,
+    outages_enacted: bool = True,
+) -> Summary:
+    """The same as `summarise`, with what the metrics rest on."""
     deliveries = records if isinstance(records, Deliveries) else Deliveries.from_frame(records)
     window = Window(scenario.run.warmup_s, scenario.run.duration_s)
     tally = tally_of(deliveries, scenario)
-    metrics = latency_metrics(deliveries, deliveries.within(window))
+    latency_s = delivered_latencies(deliveries, deliveries.within(window))
+    metrics = latency_metrics(latency_s)
     metrics |= fairness_metrics(deliveries, window)
     metrics |= outcome_metrics(deliveries, tally, scenario)
     metrics |= age_metrics(deliveries, window)
@@ -65,4 +99,4 @@ def summarise(
         metrics |= recovery_metrics(deliveries, scenario)
     metrics |= counter_metrics(counters, scenario, tally.total)
     metrics |= cost_metrics(counters, tally, scenario.cost)
-    return metrics
+    return Summary(metrics, basis_of(latency_s, tally.total, counters.requests))

@@ -40,8 +40,15 @@ def test_simulate_prints_one_json_document(small: str, capsys: pytest.CaptureFix
     assert document["command"] == "simulate"
     assert (document["seed"], document["engine"], document["replications"]) == (5, "fast", 3)
     assert [result["mechanism"] for result in document["results"]] == ["webhook", "polling"]
-    p99 = document["results"][1]["metrics"]["latency_p99_s"]
-    assert p99["low"] < p99["mean"] < p99["high"]
+    metrics = document["results"][1]["metrics"]
+    assert (
+        metrics["latency_p50_s"]["low"] < metrics["latency_p50_s"]["mean"] < metrics["latency_p50_s"]["high"]
+    )
+    methods = {
+        name: metrics[name]["method"] for name in ("latency_p50_s", "requests_per_event", "lost_ratio")
+    }
+    assert methods == {"latency_p50_s": "pooled", "requests_per_event": "ratio", "lost_ratio": "seldom"}
+    assert metrics["age_mean_s"]["method"] == "t"
     pairs = {(pair["a"], pair["b"]) for pair in document["paired"]}
     assert pairs == {("webhook", "polling")}
 

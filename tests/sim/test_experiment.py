@@ -107,9 +107,9 @@ def test_simulated_differences_are_paired_by_replication() -> None:
         }
     )
     outcome = simulate(scenario, ["webhook", "polling"], replications=4)
-    pushed, polled = (outcome.metrics[m]["latency_mean_s"] for m in ("webhook", "polling"))
-    [difference] = [e for a, b, metric, e in outcome.paired() if metric == "latency_mean_s"]
+    pushed, polled = (outcome.metrics[m]["age_mean_s"] for m in ("webhook", "polling"))
+    [difference] = [e for a, b, metric, e in outcome.paired() if metric == "age_mean_s"]
     assert difference == paired_difference(pushed, polled)
     assert difference.mean == pytest.approx(np.mean(pushed) - np.mean(polled))
     assert difference.mean < -3.0
-    assert outcome.estimates()["polling"]["latency_mean_s"] == estimate(polled)
+    assert outcome.estimates()["polling"]["age_mean_s"] == estimate(polled)

@@ -106,7 +106,9 @@ def test_what_was_finished_is_not_computed_again(small: Scenario, tmp_path: Path
 
 def test_a_line_cut_short_is_no_result_and_is_written_anew(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    some = [Finished(i, 0, {"webhook": {"latency_mean_s": i / 3, "empty_ratio": math.nan}}) for i in range(3)]
+    some = [
+        Finished(i, 0, {"webhook": {"latency_mean_s": i / 3, "empty_ratio": math.nan}}, {}) for i in range(3)
+    ]
     with Journal(path, {"seed": 1}) as journal:
         journal.add(some)
     whole = path.read_bytes()

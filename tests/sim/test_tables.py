@@ -7,11 +7,12 @@ import math
 import pytest
 from rich.console import Console
 
-from sim.experiment import Estimate
+from sim.experiment import Estimate, Method
 from sim.tables import (
     console,
     differences_table,
     estimate_text,
+    intervals_note,
     metrics_table,
     number_text,
     overview_table,
@@ -35,6 +36,12 @@ from sim.tables import (
         ("receiver_rss_mb", Estimate(35.1, None, None), "35.1 MB"),
         ("achieved_rate_per_s", Estimate(190.2, None, None), "190 /s"),
         ("latency_p99_s", Estimate(math.nan, None, None), "undefined"),
+        ("lost_ratio", Estimate(0.0, 0.0, 8.54e-6, Method.SELDOM), "0 (< 0.00085) %"),
+        ("on_time_ratio", Estimate(1.0, 0.99991, 1.0, Method.SELDOM), "100 (> 99.991) %"),
+        ("lost_ratio", Estimate(0.0, -8.54e-6, 8.54e-6, Method.SELDOM), "0 ± 0.00085 %"),
+        ("latency_p99_s", Estimate(10.0, 9.0, 14.0, Method.POOLED), "10 (9 to 14) s"),
+        ("latency_p99_s", Estimate(29.8, 29.79, 29.816, Method.POOLED), "29.8 (29.79 to 29.816) s"),
+        ("latency_p99_s", Estimate(10.0, 8.5, None, Method.POOLED), "10 (> 8.5) s"),
     ],
 )
 def test_a_metric_in_a_readable_unit(metric: str, estimate: Estimate, text: str) -> None:
@@ -161,3 +168,15 @@ def test_differences_are_a_row_for_each_pair() -> None:
 def test_a_pipe_is_wide_enough_for_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     assert console().width >= 100
+
+
+def test_a_note_tells_how_the_intervals_in_sight_were_made() -> None:
+    plain, one = Estimate(1.0, 0.5, 1.5), Estimate(1.0, None, None, Method.POOLED)
+    assert (
+        intervals_note({"a": {"x": plain, "y": one}}, 7)
+        == "Means over 7 replications ± half a 95 % interval."
+    )
+    every = {str(method): Estimate(1.0, 0.5, 1.5, method) for method in Method}
+    note = intervals_note({"a": every}, 7)
+    assert "of ratios, sum over sum; of quantiles, that of all deliveries together." in note
+    assert "never or seldom seen is bounded as if such things struck independently" in note

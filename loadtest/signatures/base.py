@@ -6,6 +6,9 @@ import hmac
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512, HashAlgorithm
+from cryptography.hazmat.primitives.hmac import HMAC
+
 from sim.errors import HookbenchError, InputError
 
 Headers = Mapping[bytes, bytes]
@@ -14,6 +17,12 @@ Headers = Mapping[bytes, bytes]
 TOLERANCE_S = 300
 """How far a signed timestamp may be from now: five minutes, as Stripe, Slack and Standard Webhooks advise."""
 
+_ALGORITHMS: Mapping[str, HashAlgorithm] = {
+    "sha1": SHA1(),  # noqa: S303 - some providers sign with nothing better
+    "sha256": SHA256(),
+    "sha384": SHA384(),
+    "sha512": SHA512(),
+}
 _MAX_TIMESTAMP_DIGITS = 12  # int() of very many digits is an error of its own
 
 
@@ -46,13 +55,13 @@ class SignatureScheme(Protocol):
         """
 
 
-def keyed_hmacs(provider: str, secrets: Sequence[str], algorithm: str = "sha256") -> tuple[hmac.HMAC, ...]:
+def keyed_hmacs(provider: str, secrets: Sequence[str], algorithm: str = "sha256") -> tuple[HMAC, ...]:
     """HMACs with their keys in place, to be copied for each message (RFC 2104); secrets are verbatim UTF-8.
 
     Raises:
         InputError: no secret, an empty one, or one that is not text (it is not shown).
     """
-    return tuple(hmac.new(key, digestmod=algorithm) for key in verbatim(provider, secrets))
+    return tuple(HMAC(key, _ALGORITHMS[algorithm]) for key in verbatim(provider, secrets))
 
 
 def verbatim(provider: str, secrets: Sequence[str]) -> tuple[bytes, ...]:
@@ -69,15 +78,15 @@ def verbatim(provider: str, secrets: Sequence[str]) -> tuple[bytes, ...]:
         raise InputError(f"a secret of {provider} is not UTF-8 text") from None
 
 
-def digest_of(keyed: hmac.HMAC, message: bytes) -> bytes:
+def digest_of(keyed: HMAC, message: bytes) -> bytes:
     """The HMAC of one message.
 
-    `hmac.digest` would release the GIL on every call, and a busy writer thread would take it each time:
-    10 µs a request instead of 2. An update below 2 kB keeps it.
+    The standard library's `hmac` gives up the GIL for messages above 2 kB, and a busy writer thread would
+    take it each time; below, it takes half as long again as this one.
     """
     mac = keyed.copy()
     mac.update(message)
-    return mac.digest()
+    return mac.finalize()
 
 
 def required(headers: Headers, name: str) -> bytes:

@@ -7,8 +7,9 @@ refused unless asked for, for servers that know no other.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from loadtest.contract import GITHUB_SIGNATURE_256, GITHUB_SIGNATURE_SHA1
 from loadtest.signatures.base import (
@@ -56,5 +57,5 @@ class GitHub:
         require_one_fits(header, [given], [_signature(prefix, key, request.body) for key in keyed])
 
 
-def _signature(prefix: bytes, keyed: hmac.HMAC, body: bytes) -> bytes:
+def _signature(prefix: bytes, keyed: HMAC, body: bytes) -> bytes:
     return prefix + digest_of(keyed, body).hex().encode()

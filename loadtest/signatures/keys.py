@@ -11,6 +11,8 @@ from base64 import b64decode, b64encode
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from loadtest.signatures.base import digest_of
 from sim.errors import InputError
@@ -22,7 +24,7 @@ class SharedSecret:
     """``v1``: HMAC-SHA256, the same secret on both sides."""
 
     def __init__(self, key: bytes) -> None:
-        self._keyed = hmac.new(key, digestmod="sha256")
+        self._keyed = HMAC(key, SHA256())
 
     def token(self, content: bytes) -> bytes:
         """The signature as it stands in the header."""

@@ -61,9 +61,11 @@ class Arrival(NamedTuple):
     source: str = STANDARD
 
 
-class _Submission(NamedTuple):
+class _Group(NamedTuple):
+    """What is stored by one call, and who waits for it."""
+
     rows: list[Row]
-    stored: asyncio.Future[None]
+    stored: list[asyncio.Future[None]]
 
 
 class Retention(NamedTuple):
@@ -110,7 +112,7 @@ class Inbox:
         self._lease_s = lease_s
         self._retention = retention
         self._completer = completer
-        self._submissions: deque[_Submission] = deque()
+        self._groups: deque[_Group] = deque()  # not handed to the writer yet
         self._writing = False
         self._gathering = False
         self._uncommitted = 0
@@ -173,13 +175,17 @@ class Inbox:
         if bounded and self.waiting + len(arrivals) > room:
             raise InboxFull(f"{self.waiting} events wait already; the limit is {self._queue_limit}")
         assert 0 < len(arrivals) <= MAX_SUBMISSION
-        rows = [
-            (source, event.id, event.index, event.type, via, payload, event.created_us, received_us)
-            for event, payload, via, received_us, source in arrivals
-        ]
+        groups = self._groups
+        if not groups or len(groups[-1].rows) + len(arrivals) > MAX_GROUP:
+            groups.append(_Group([], []))
+        rows, waiting = groups[-1]
+        for event, payload, via, received_us, source in arrivals:
+            rows.append(
+                (source, event.id, event.index, event.type, via, payload, event.created_us, received_us)
+            )
         stored: asyncio.Future[None] = self._loop.create_future()
-        self._submissions.append(_Submission(rows, stored))
-        self._uncommitted += len(rows)
+        waiting.append(stored)
+        self._uncommitted += len(arrivals)
         self._quiet.clear()
         if not self._writing and not self._gathering:
             # Whatever else this turn of the loop brings joins the group.
@@ -305,44 +311,37 @@ class Inbox:
 
     def _write_group(self) -> None:
         self._gathering = False
-        if self._writing or not self._submissions:
+        if self._writing or not self._groups:
             return
-        group: list[_Submission] = []
-        rows: list[Row] = []
-        while self._submissions and (not rows or len(rows) + len(self._submissions[0].rows) <= MAX_GROUP):
-            submission = self._submissions.popleft()
-            group.append(submission)
-            rows += submission.rows
+        group = self._groups.popleft()
         self._writing = True
         self._writer.call(
-            lambda: self._storage.insert(rows), lambda new, error: self._written(group, len(rows), new, error)
+            lambda: self._storage.insert(group.rows), lambda new, error: self._written(group, new, error)
         )
 
-    def _written(
-        self, group: list[_Submission], size: int, new: list[tuple[int, int]] | None, error: Exception | None
-    ) -> None:
+    def _written(self, group: _Group, new: list[tuple[int, int]] | None, error: Exception | None) -> None:
         self._writing = False
-        self._uncommitted -= size
+        self._uncommitted -= len(group.rows)
         if new is None:
             self._failed(error)
             # Those who came meanwhile have waited long enough: the next try may take as long to fail.
-            group += self._submissions
-            self._submissions.clear()
+            refused = [group, *self._groups]
+            self._groups.clear()
             self._uncommitted = 0
-            for submission in group:
-                if not submission.stored.done():
-                    submission.stored.set_exception(InboxUnavailable("the event could not be stored"))
+            for stored in (stored for group in refused for stored in group.stored):
+                if not stored.done():
+                    stored.set_exception(InboxUnavailable("the event could not be stored"))
         else:
             if self._failure is not None:
                 self._recovered()
             self.groups += 1
             self.accepted += len(new)
-            self.duplicates += size - len(new)
-            for submission in group:
-                if not submission.stored.done():  # its request may have been cancelled meanwhile
-                    submission.stored.set_result(None)
+            self.duplicates += len(group.rows) - len(new)
+            for stored in group.stored:
+                if not stored.done():  # its request may have been cancelled meanwhile
+                    stored.set_result(None)
             self.worker.offer(new)
-        if self._submissions:
+        if self._groups:
             self._write_group()
         else:
             self._quiet.set()

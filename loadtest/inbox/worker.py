@@ -111,7 +111,7 @@ class Worker(ABC):
         """Queue (seq, event_index) of stored events."""
         now = self._clock()
         self._account(now)
-        self._queue.extend((seq, index, now) for seq, index in events)
+        self._queue += [(seq, index, now) for seq, index in events]
         self._start(now)
         self.queue_max = max(self.queue_max, self.waiting)
 
@@ -204,16 +204,17 @@ class TimedWorker(Worker):
     def _start(self, start_us: int) -> None:
         done: list[tuple[int, int]] = []
         now = self._clock()
-        while self._queue and len(self._due_us) < self._workers and not self._stopped:
-            seq, index, offered_us = self._queue.popleft()
-            service_us = self._service.get(index)
+        queue, due, service_of = self._queue, self._due_us, self._service.get
+        while queue and len(due) < self._workers and not self._stopped:
+            seq, index, offered_us = queue.popleft()
+            service_us = service_of(index)
             if service_us is None:
                 self.without_service_time += 1
             if not service_us:
                 done.append((seq, now))
             else:
                 due_us = max(start_us, offered_us) + service_us
-                self._due_us[seq] = due_us
+                due[seq] = due_us
                 self._begun_us += service_us
                 self._wake_at(due_us, seq)
         self._finish(done)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from loadtest.inbox.storage import MAX_GROUP, SCHEMA_VERSION, LedgerRow, other_version
+from loadtest.inbox.storage import SCHEMA_VERSION, LedgerRow, other_version
 from sim.errors import InputError
 
 BUSY_S = 2.0  # how long writers wait for each other
@@ -72,7 +72,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         timeout=BUSY_S,
         isolation_level=None,
         check_same_thread=False,
-        cached_statements=MAX_GROUP + 32,
+        cached_statements=64,
     )
     db.execute("PRAGMA synchronous = FULL")
     return db

@@ -135,7 +135,9 @@ class Inbox:
         """Start the writer, and the worker on what earlier processes left unserved."""
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(self._loop)
-        self._settler = Settler(self._writer, self._storage, self._failed)
+        self._settler = Settler(
+            self._writer, self._storage, self._failed, lambda: self._writing or self._gathering
+        )
         self.worker = self._make_worker()
         if self._completer is not None:
             await self._completer.open()
@@ -345,6 +347,7 @@ class Inbox:
             self._write_group()
         else:
             self._quiet.set()
+        self._settler.tell_if_due()
 
     def _beat(self, first: asyncio.Event | None = None) -> None:
         room = 0 if self._closing else max(0, CLAIM_ROOM - self.worker.waiting)

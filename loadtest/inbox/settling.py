@@ -14,20 +14,32 @@ INTERVAL_S = 0.05
 class Settler:
     """Gathers the outcomes of service, and repeats what storage failed to record.
 
+    Nobody waits for it, while senders wait for every group of arrivals: so it goes to the writer right behind
+    a group, when the next has only begun to gather.
+
     Args:
         writer: runs the calls.
         storage: is called.
         failed: is told of each call that failed.
+        storing: whether a group is being stored or gathers.
 
     Attributes:
         superseded: outcomes that did not count, because another process had taken the event over.
     """
 
-    def __init__(self, writer: Writer, storage: Storage, failed: Callable[[Exception | None], None]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        storage: Storage,
+        failed: Callable[[Exception | None], None],
+        storing: Callable[[], bool],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._writer = writer
         self._storage = storage
         self._failed = failed
+        self._storing = storing
+        self._is_due = False
         self._visible: list[tuple[int, int]] = []
         self._dead: list[tuple[int, str]] = []
         self._told: set[int] = set()  # what storage is being told of now
@@ -54,6 +66,11 @@ class Settler:
             self._timer.cancel()
             self._tell()
 
+    def tell_if_due(self) -> None:
+        """A group was stored; the next, if there is one, is with the writer: record what should have been."""
+        if self._is_due:
+            self._tell()
+
     async def flush(self, timeout_s: float) -> int:
         """Wait until all is recorded, at most `timeout_s`; returns how many outcomes are not."""
         give_up = self._loop.time() + timeout_s
@@ -63,10 +80,17 @@ class Settler:
 
     def _tell_soon(self) -> None:
         if self._timer is None:
-            self._timer = self._loop.call_later(INTERVAL_S, self._tell)
+            self._timer = self._loop.call_later(INTERVAL_S, self._due)
+
+    def _due(self) -> None:
+        if self._storing():
+            self._is_due = True
+        else:
+            self._tell()
 
     def _tell(self) -> None:
         self._timer = None
+        self._is_due = False
         visible, self._visible = self._visible, []
         dead, self._dead = self._dead, []
         seqs = {seq for seq, _ in visible} | {seq for seq, _ in dead}

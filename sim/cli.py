@@ -97,9 +97,9 @@ def simulate(
     """Simulate a scenario under each mechanism and compare them.
 
     The run folder holds `summary.csv` (every metric), `metrics.csv` (of each replication), and unless there
-    are too many deliveries to keep, `records.parquet` (each of them) and `series.csv` (replication 0 over
-    time). With --precision the number of runs is found on the way, --replications being the least, and only
-    metrics are kept.
+    are too many deliveries to keep, `records.parquet` (each of them), `series.csv` (replication 0 over time)
+    and figures: latencies, their tails, and the longest outage that is scheduled. With --precision the number
+    of runs is found on the way, --replications being the least, and only metrics are kept.
     """
     from sim.engine import DEFAULT_MECHANISMS
     from sim.scenario import load_scenario
@@ -137,13 +137,14 @@ def run_simulation(
     """Simulate with progress, and write the run folder; returns what came of it and where it is.
 
     Beside `summary.csv` (`Outcome.summary`) and `metrics.csv` (`Outcome.by_replication`) the folder holds,
-    if not too many deliveries came of it,
-    `records.parquet` (`Outcome.records`) and `series.csv`: replication 0 over time, with the columns
-    `mechanism` and `sim.timeseries.SERIES_COLUMNS`. With a `precision`, which takes as many replications as
-    it needs, it holds metrics only.
+    if not too many deliveries came of it, `records.parquet` (`Outcome.records`), `series.csv` (replication 0
+    over time, with the columns `mechanism` and `sim.timeseries.SERIES_COLUMNS`) and the figures of
+    `sim.figures.chosen.simulation_figures`. With a `precision`, which takes as many replications as it needs,
+    it holds metrics only.
     """
     from sim.engine import check, expected_deliveries, simulate
     from sim.experiment.stopping import simulate_until
+    from sim.figures.chosen import simulation_figures
     from sim.randomness import replication_seed
     from sim.results import RunFolder
     from sim.terminal import interruptible, note_compilation, progress, warn
@@ -174,6 +175,8 @@ def run_simulation(
         if keep:
             run.save_records(outcome.records)
             run.save_table(outcome.series(), "series")
+            for name, figure in simulation_figures(outcome).items():
+                run.save_figure(figure, name)
         elif not few:
             warn(f"more than {MAX_RECORDS_KEPT:,} deliveries: the run folder holds metrics, not records")
         run.note(engine=engine, seed=seed, replications=outcome.replications, records_kept=keep)

@@ -67,6 +67,7 @@ class RunFolder:
         self.path = path
         self._document = document
         self._started = time.monotonic()
+        self._unfinished: set[str] = set()  # files from before it was taken up again
 
     @classmethod
     def create(
@@ -123,6 +124,8 @@ class RunFolder:
     def reopen(cls, path: str | Path, command: str) -> RunFolder:
         """Go on with a run that was interrupted or killed; the command is added to the notes.
 
+        Files that it had written already may be written once more, for nothing vouches for them.
+
         Raises:
             InputError: it is no run folder, or the run is complete, which is never written again.
         """
@@ -131,6 +134,7 @@ class RunFolder:
         if document["status"] == "complete":
             raise InputError(f"{folder} is complete; a run is written once")
         run = cls(folder, document)
+        run._unfinished = {file.name for file in folder.iterdir() if file.is_file()}
         run.note(resumed=[*document["notes"].get("resumed", []), command])
         return run
 
@@ -217,6 +221,9 @@ class RunFolder:
     def _new_file(self, name: str) -> Path:
         _check_name(name, "a file's name")
         path = self.path / name
+        if name in self._unfinished:
+            self._unfinished.remove(name)
+            path.unlink(missing_ok=True)
         if path.exists():
             raise ValueError(f"{path} exists; a run is written once")
         return path

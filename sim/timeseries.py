@@ -20,6 +20,7 @@ SERIES_COLUMNS = (
     "start_s",
     "end_s",
     "requests",
+    "first_tries",
     "created",
     "visible",
     "backlog",
@@ -35,6 +36,8 @@ def time_series(scenario: Scenario, run: Replication) -> pd.DataFrame:
     Columns, all over all subscribers:
         start_s, end_s: the bin is [start_s, end_s); the last ends with the world (`run.series_bin_s`).
         requests: requests sent in it.
+        first_tries: events first tried in it, by a request or with others; of webhooks all other requests
+            are retries.
         created: events created in it, one for each subscriber that wants it.
         visible: events that first became visible in it.
         backlog: events that exist at its end and are not visible; one that is lost in the end never counts.
@@ -60,6 +63,7 @@ def time_series(scenario: Scenario, run: Replication) -> pd.DataFrame:
     requests = run.series[:bins].copy()
     requests[-1] += run.series[bins:].sum()  # a time just before the end may round to the end
     real = np.isfinite(deliveries.created)
+    first_tries = deliveries.first_attempt[real & ~np.isnan(deliveries.first_attempt)]
     created, visible = deliveries.created[real], deliveries.visible[real]
     lost, delivered = deliveries.status[real] == Status.LOST, ~np.isnan(visible)
     number_created, number_lost = number_in(created), number_in(created[lost])
@@ -71,6 +75,7 @@ def time_series(scenario: Scenario, run: Replication) -> pd.DataFrame:
             "start_s": edges_s[:-1],
             "end_s": edges_s[1:],
             "requests": requests,
+            "first_tries": number_in(first_tries),
             "created": number_created,
             "visible": number_visible,
             "backlog": np.cumsum(number_created - number_lost - number_visible),

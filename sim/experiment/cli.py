@@ -14,12 +14,16 @@ import typer
 from sim.catalogue import EVERY, MECHANISMS, named
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from rich.table import Table
 
     from sim.experiment import Estimate
     from sim.experiment.crossover import Crossover
     from sim.experiment.sweep import Sweep
+    from sim.results import RunFolder
+    from sim.scenario import Scenario
 
 DEFAULT_METRICS = ("latency_p95_s", "requests_per_event")
 MAX_SHOWN = 60
@@ -80,22 +84,27 @@ def sweep(
     """Run a scenario at every combination of some of its values, replicated, under each mechanism.
 
     The run folder holds `sweep.parquet` and `sweep.csv` (a row a design point, replication, mechanism and
-    metric) and `summary.csv` (means with 95 % intervals). A sweep that was stopped goes on with --resume.
+    metric), `summary.csv` (means with 95 % intervals), and over one or two axes of numbers a figure of each
+    metric shown. A sweep that was stopped goes on with --resume.
 
     Example: hookbench sweep shop-orders --vary polling.interval_s=1:600:log9 --vary receiver.workers=1,4
     """
     from sim.engine import DEFAULT_MECHANISMS
     from sim.errors import InputError
+    from sim.metrics.directions import check_metric
 
+    drawn = metric or list(DEFAULT_METRICS)
+    for name in drawn:
+        check_metric(name)
     if resume is not None:
         if scenario is not None or vary:
             raise InputError("--resume takes scenario and axes from the run folder; give neither")
-        result, path = _resumed(resume, executor)
+        result, path = _resumed(resume, executor, drawn)
     else:
         if scenario is None:
             raise InputError("a sweep needs a SCENARIO, or --resume RUN")
         mechanisms = named(mechanism or DEFAULT_MECHANISMS)
-        result, path = run_sweep(scenario, vary or [], mechanisms, replications, seed, executor, out)
+        result, path = run_sweep(scenario, vary or [], mechanisms, replications, seed, executor, out, drawn)
     metrics = _known(result, metric or [m for m in DEFAULT_METRICS if m in result.metrics])
     if as_json:
         sys.stdout.write(json.dumps(_sweep_document(result, metrics, path), allow_nan=False) + "\n")
@@ -112,6 +121,7 @@ def run_sweep(
     seed: int,
     executor: str,
     out: Path | None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
 ) -> tuple[Sweep, Path]:
     """Sweep with progress into a new run folder; returns what came of it and where it is."""
     from sim.engine import check
@@ -126,11 +136,11 @@ def run_sweep(
     seeds = [int(replication_seed(seed, r)) for r in range(replications)]
     with RunFolder.create(f"sweep-{base.name}", command_line(), out, scenario=base, seeds=seeds) as run:
         run.note(vary=vary, mechanisms=mechanisms, replications=replications, seed=seed)
-        result = _swept(run, base, vary, mechanisms, replications, seed, executor)
+        result = _swept(run, base, vary, mechanisms, replications, seed, executor, metrics)
     return result, run.path
 
 
-def _resumed(path: Path, executor: str) -> tuple[Sweep, Path]:
+def _resumed(path: Path, executor: str, metrics: Sequence[str]) -> tuple[Sweep, Path]:
     from sim.errors import InputError
     from sim.results import RunFolder, read_run
 
@@ -140,16 +150,25 @@ def _resumed(path: Path, executor: str) -> tuple[Sweep, Path]:
         raise InputError(f"--resume {path}: that run is no sweep")
     with RunFolder.reopen(path, command_line()) as run:
         result = _swept(
-            run, base, notes["vary"], notes["mechanisms"], notes["replications"], notes["seed"], executor
-        )
+            run, base, notes["vary"], notes["mechanisms"], notes["replications"], notes["seed"], executor,
+            metrics,
+        )  # fmt: skip
     return result, path
 
 
 def _swept(
-    run: Any, base: Any, vary: list[str], mechanisms: list[str], replications: int, seed: int, executor: str
+    run: RunFolder,
+    base: Scenario,
+    vary: list[str],
+    mechanisms: list[str],
+    replications: int,
+    seed: int,
+    executor: str,
+    metrics: Sequence[str],
 ) -> Sweep:
     from sim.experiment.axes import parse_axis
     from sim.experiment.sweep import sweep as carry_out
+    from sim.figures.chosen import sweep_figures
     from sim.terminal import note_compilation, progress
 
     note_compilation(mechanisms)
@@ -168,6 +187,8 @@ def _swept(
     run.save_table(rows, "sweep")
     run.save_rows(rows, "sweep")
     run.save_table(result.summary(), "summary")
+    for name, figure in sweep_figures(result, metrics).items():
+        run.save_figure(figure, name)
     return result
 
 
@@ -268,12 +289,15 @@ def crossover(
 ) -> None:
     """Find where the verdict between two mechanisms flips, with a 95 % interval.
 
-    The run folder holds `differences.csv`: every value that was looked at, with the paired difference there.
+    The run folder holds `differences.csv` (every value that was looked at, with the paired difference there)
+    and a figure of them.
 
     Example: hookbench crossover shop-orders --over polling.interval_s=1:600 --metric requests_per_event
     """
     from sim.engine import check
+    from sim.experiment.crossover import check_crossover
     from sim.experiment.crossover import crossover as search
+    from sim.figures import difference_vs_parameter
     from sim.randomness import replication_seed
     from sim.results import RunFolder
     from sim.scenario import load_scenario
@@ -282,6 +306,7 @@ def crossover(
     base = load_scenario(scenario)
     check(between, "fast", seed, replications)
     key, low, high = _searched(over)
+    check_crossover(base, key, metric, replications, low, high)
     note_compilation(between)
     seeds = [int(replication_seed(seed, r)) for r in range(replications)]
     with RunFolder.create(f"crossover-{base.name}", command_line(), out, scenario=base, seeds=seeds) as run:
@@ -291,6 +316,7 @@ def crossover(
                 executor=executor, progress=advance,
             )  # fmt: skip
         run.save_table(_differences(found), "differences")
+        run.save_figure(difference_vs_parameter(found), "difference")
         run.note(crossover=_crossover_document(found), replications=replications, seed=seed)
     if as_json:
         head = {

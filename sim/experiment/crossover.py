@@ -25,6 +25,7 @@ from sim.experiment.estimates import Estimate
 from sim.experiment.executors import Workers, open_executor
 from sim.experiment.intervals import Sample, metric_pairing
 from sim.experiment.runs import Work, carry_out
+from sim.metrics.directions import check_metric
 from sim.scenario import Scenario
 
 RANGE_FACTOR = 100.0
@@ -129,9 +130,7 @@ def crossover(
             is undefined somewhere in the range.
     """
     check([a, b], "fast", seed, replications)
-    if replications < 2:
-        raise InputError(f"a crossover needs 2 replications or more for its interval, got {replications}")
-    whole, low, high = _range(scenario, parameter, low, high)
+    whole, low, high = check_crossover(scenario, parameter, metric, replications, low, high)
     opened = open_executor(executor) if isinstance(executor, str) else nullcontext(executor)
     with opened as workers:
         look = Looks(
@@ -139,6 +138,28 @@ def crossover(
         )
         found = crossings(look, _grid(low, high, whole=whole), whole=whole)
     return Crossover(a, b, metric, parameter, low, high, tuple(found), tuple(sorted(look.seen.items())))
+
+
+def check_crossover(
+    scenario: Scenario,
+    parameter: str,
+    metric: str,
+    replications: int,
+    low: float | None = None,
+    high: float | None = None,
+) -> tuple[bool, float, float]:
+    """Refuse what cannot be searched, before anything is computed.
+
+    Returns:
+        Whether the parameter takes whole numbers only, and from where to where it is searched.
+
+    Raises:
+        InputError: as `crossover`.
+    """
+    check_metric(metric)
+    if replications < 2:
+        raise InputError(f"a crossover needs 2 replications or more for its interval, got {replications}")
+    return _range(scenario, parameter, low, high)
 
 
 class Looks:

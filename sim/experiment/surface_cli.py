@@ -103,7 +103,7 @@ def run_surface(
     """Compare with progress into a new run folder; returns what came of it and where it is."""
     from sim.engine import check
     from sim.experiment.axes import parse_axis
-    from sim.experiment.surface import check_surface
+    from sim.experiment.plane import check_surface
     from sim.randomness import replication_seed
     from sim.results import RunFolder
     from sim.scenario import load_scenario

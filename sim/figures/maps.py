@@ -58,8 +58,8 @@ def metric_map(sweep: Sweep, metric: str, title: str | None = None) -> Figure:
     edges = cell_edges(xs, by_ratio=wide[0]), cell_edges(ys, by_ratio=wide[1])
     for panel, (mechanism, values) in zip(panels.flat, means.items(), strict=False):
         panel.pcolormesh(*edges, np.ma.masked_invalid(values), cmap="cividis", norm=norm)
-        scale(panel, "x", sweep.axes[1].keys[0], xs, wide=wide[0])
-        scale(panel, "y", sweep.axes[0].keys[0], ys, wide=wide[1])
+        scale(panel, "x", sweep.axes[1].keys[0], xs, wide=wide[0], few=6)
+        scale(panel, "y", sweep.axes[0].keys[0], ys, wide=wide[1], few=6)
         _contours(panel, metric, xs, ys, values, wide, levels)
         panel.set_title(mechanism, loc="left", fontsize=10, fontweight="bold", color=INK)
     for panel in list(panels.flat)[len(means) :]:

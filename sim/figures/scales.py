@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from sim.figures.looks import axis_time
 
@@ -34,7 +34,13 @@ def is_share(name: str) -> bool:
 
 
 def scale(
-    axes: Axes, direction: Literal["x", "y"], name: str, values: Iterable[float], *, wide: bool | None = None
+    axes: Axes,
+    direction: Literal["x", "y"],
+    name: str,
+    values: Iterable[float],
+    *,
+    wide: bool | None = None,
+    few: int = 0,
 ) -> bool:
     """Set an axis's scale and the look of its ticks by what it shows; returns whether it is logarithmic.
 
@@ -44,6 +50,7 @@ def scale(
         name: a metric or a scenario's key, whose ending tells its unit.
         values: what will be drawn.
         wide: whether to make it logarithmic; by default where the values span much.
+        few: so many values at most get a tick each, in place of round ones.
     """
     axis: Axis = axes.xaxis if direction == "x" else axes.yaxis
     shown = [float(value) for value in values]
@@ -56,6 +63,8 @@ def scale(
         axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
         axis.set_minor_locator(NullLocator())
         axis.set_minor_formatter(NullFormatter())
+    if len(shown) <= few:
+        axis.set_major_locator(FixedLocator(shown))
     axis.set_major_formatter(FuncFormatter(lambda value, _: told(name, value)))
     return logarithmic
 
@@ -64,7 +73,7 @@ def told(name: str, value: float) -> str:
     """A value of a metric or a scenario's key as the label of a tick."""
     if is_time(name):
         return axis_time(value) if value >= 0 else f"−{axis_time(-value)}"
-    return f"{100 * value:g} %" if is_share(name) else _number(value)
+    return f"{100 * value:.4g} %" if is_share(name) else _number(value)
 
 
 def _number(value: float) -> str:
@@ -72,4 +81,4 @@ def _number(value: float) -> str:
         return "0"
     if abs(value) >= 1e7 or abs(value) < 1e-5:
         return f"{value:.3g}"
-    return f"{value:,.0f}" if value == round(value) else f"{value:g}"
+    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"

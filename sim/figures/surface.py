@@ -55,8 +55,8 @@ def break_even_surface(surface: Surface, title: str | None = None) -> Figure:
     ramp = LinearSegmentedColormap.from_list("sides", [colours[0], "#ffffff", colours[1]])
     edges = cell_edges(xs, by_ratio=wide[0]), cell_edges(ys, by_ratio=wide[1])
     axes.pcolormesh(*edges, np.ma.masked_invalid(deep), cmap=ramp, vmin=-deepest, vmax=deepest)
-    scale(axes, "x", surface.x, xs, wide=wide[0])
-    scale(axes, "y", surface.y, ys, wide=wide[1])
+    scale(axes, "x", surface.x, xs, wide=wide[0], few=6)
+    scale(axes, "y", surface.y, ys, wide=wide[1], few=6)
     notes = []
     if (deep > 0).any():
         _hatch(axes, edges, deep > 0)

@@ -65,10 +65,10 @@ def transient(
     for axes in panels.flat:
         axes.set_xlim(low_s, high_s)
         axes.set_ylim(bottom=0)
-        for from_s, to_s, _ in _outages(scenario):
+        for from_s, to_s, _ in outages_of(scenario):
             axes.axvspan(from_s, to_s, color="#bbbbbb", alpha=0.45, linewidth=0, zorder=0)
     told = dict.fromkeys(
-        what for from_s, to_s, what in _outages(scenario) if from_s < high_s and to_s > low_s
+        what for from_s, to_s, what in outages_of(scenario) if from_s < high_s and to_s > low_s
     )
     for axes in panels[-1]:
         axes.xaxis.set_major_formatter(FuncFormatter(axis_time))
@@ -82,7 +82,7 @@ def _highest_backlogs(series: pd.DataFrame) -> str:
     return f"The backlog rises to {extremes([f'{peak:,.0f} by {name}' for name, peak in peaks.items()])}"
 
 
-def _outages(scenario: Scenario | None) -> list[tuple[float, float, str]]:
+def outages_of(scenario: Scenario | None) -> list[tuple[float, float, str]]:
     """When each scheduled outage starts and ends, and what is wrong."""
     if scenario is None:
         return []

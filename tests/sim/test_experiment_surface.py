@@ -14,7 +14,8 @@ from sim.errors import InputError
 from sim.experiment import Estimate, estimate, paired_difference
 from sim.experiment.axes import parse_axis
 from sim.experiment.crossover import crossover
-from sim.experiment.surface import SIGNS, Surface, surface, surface_axes
+from sim.experiment.plane import surface_axes
+from sim.experiment.surface import SIGNS, Surface, surface
 from sim.scenario import Scenario, load_scenario
 from sim.theory import best_interval_s, break_even_rate_per_s
 from tests.sim.surfaces import made_up

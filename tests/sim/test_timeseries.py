@@ -32,12 +32,14 @@ def test_every_bin_by_hand() -> None:
     """Bins [0, 4), [4, 8) and [8, 10), where the world ends."""
     deliveries = Deliveries.empty(everybody(np.array([0.0, 1.0, 2.0, 4.0, 7.0]), 1), Via.POLL)
     deliveries.visible[:] = [1.0, 4.0, math.nan, 8.0, math.nan]
+    deliveries.first_attempt[:] = [0.5, 1.0, 2.0, 4.0, math.nan]
     deliveries.status[:] = [0, 0, Status.LOST, 0, Status.PENDING]
     frame = time_series(TEN_SECONDS, Replication(deliveries, Counters(), np.array([3, 4, 5], dtype=np.int64)))
     assert tuple(frame.columns) == SERIES_COLUMNS
     assert frame["start_s"].tolist() == [0.0, 4.0, 8.0]
     assert frame["end_s"].tolist() == [4.0, 8.0, 10.0]
     assert frame["requests"].tolist() == [3, 4, 5]
+    assert frame["first_tries"].tolist() == [3, 1, 0]
     assert frame["created"].tolist() == [3, 2, 0]
     assert frame["visible"].tolist() == [1, 1, 1]
     assert frame["lost"].tolist() == [1, 0, 0]

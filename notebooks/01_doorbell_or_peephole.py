@@ -68,7 +68,7 @@ Markdown("```json\n" + json.dumps(order, indent=2) + "\n```")
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## A picture first
 #
-# Eight orders, and three ways for them to reach the mailing list. The network is made so slow that you can
+# Eight orders, and two ways for them to reach the mailing list. The network is made so slow that you can
 # watch.
 #
 # > **Predict first.** On the upper line are the moments at which orders happen. Where on the lower line
@@ -76,8 +76,8 @@ Markdown("```json\n" + json.dumps(order, indent=2) + "\n```")
 
 # %% slideshow={"slide_type": "subslide"}
 doorbell = sim.load_scenario("doorbell").with_values(**{"receiver.outages": [], "network.response_loss": 0.0})
-board = storyboard(doorbell, ["webhook", "polling", "long_polling"], events=8)
-played(board, 760)
+board = storyboard(doorbell, ["webhook", "polling"], events=8)
+played(board, 660)
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # The same, standing still (where a page cannot play it, and on paper):
@@ -86,10 +86,9 @@ played(board, 760)
 picture(board)
 
 # %% [markdown] slideshow={"slide_type": "skip"}
-# Each arrow was moved by the simulation. Grey arrows are questions in vain. Long polling, the third way, is
-# a question that the provider does not answer until there is something to say; lesson 5 is about it. Make
-# such a page of any scenario of your own: `hookbench animate shop-orders -m webhook -m polling -o
-# picture.html`.
+# Each arrow was moved by the simulation. Grey arrows are questions in vain. There are more ways than these
+# two (lesson 5): `hookbench animate doorbell -m all -o picture.html` draws them all, and any scenario of
+# your own.
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # ## The story, step by step

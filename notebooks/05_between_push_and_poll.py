@@ -68,7 +68,7 @@ picture(storyboard(doorbell, ["polling", "long_polling"], events=6))
 
 # %% slideshow={"slide_type": "subslide"}
 D, HOLD_S = 0.05, 30.0
-held = shop.with_values(**{"long_polling.hold_s": HOLD_S})
+held = shop.with_values(**{"long_polling.hold_s": HOLD_S, "run.warmup_s": 60.0})
 rates = "workload.rate_per_s=0.01:100:log9"
 lateness = varied(
     held.with_values(**{"run.duration_s": 3000.0}), rates, "latency_mean_s", ["long_polling"], replications=3

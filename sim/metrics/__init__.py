@@ -13,8 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sim.metrics.ages import age_metrics
-from sim.metrics.cost import cost_metrics
-from sim.metrics.latencies import QUANTILE_METHOD, fairness_metrics, latency_metrics
+from sim.metrics.cost import cost_items, cost_metrics
+from sim.metrics.latencies import (
+    LATENCY_NAMES,
+    QUANTILE_METHOD,
+    fairness_metrics,
+    judged_delivery_metrics,
+    judged_latency_metrics,
+    latency_metrics,
+)
 from sim.metrics.outcomes import outcome_metrics, tally_of
 from sim.metrics.recovery import recovery_metrics
 from sim.metrics.work import counter_metrics
@@ -25,11 +32,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "LATENCY_NAMES",
     "QUANTILE_METHOD",
     "age_metrics",
+    "cost_items",
     "cost_metrics",
     "counter_metrics",
     "fairness_metrics",
+    "judged_delivery_metrics",
+    "judged_latency_metrics",
     "latency_metrics",
     "outcome_metrics",
     "recovery_metrics",

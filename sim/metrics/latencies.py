@@ -16,12 +16,15 @@ QUANTILE_METHOD: Literal["linear"] = (
 )
 
 
+LATENCY_NAMES = ("mean", "p50", "p95", "p99", "max")
+
+
 def latency_metrics(deliveries: Deliveries, windowed: NDArray[np.bool_]) -> dict[str, float]:
     """Mean, quantiles (`QUANTILE_METHOD`) and maximum of latency over delivered records, seconds."""
     latency_s = (deliveries.visible - deliveries.created)[windowed]
     latency_s = latency_s[~np.isnan(latency_s)]
     if latency_s.size == 0:
-        return {f"latency_{name}_s": math.nan for name in ("mean", "p50", "p95", "p99", "max")}
+        return {f"latency_{name}_s": math.nan for name in LATENCY_NAMES}
     mean_s, max_s = float(latency_s.mean()), float(latency_s.max())
     p50, p95, p99 = np.quantile(latency_s, (0.5, 0.95, 0.99), method=QUANTILE_METHOD, overwrite_input=True)
     return {
@@ -31,6 +34,37 @@ def latency_metrics(deliveries: Deliveries, windowed: NDArray[np.bool_]) -> dict
         "latency_p99_s": float(p99),
         "latency_max_s": max_s,
     }
+
+
+def judged_latency_metrics(latency_s: NDArray[np.float64], prefix: str = "latency") -> dict[str, float]:
+    """What bounds on latency are held against, by the same names as `latency_metrics`.
+
+    Args:
+        latency_s: of every request or delivery, `inf` where it failed, timed out or never came: a server
+            that answers half of its requests quickly and refuses the rest is not quick.
+        prefix: of the names.
+
+    Returns:
+        the metrics in seconds; `inf` as soon as a failure reaches into a quantile.
+    """
+    if latency_s.size == 0:
+        return {f"{prefix}_{name}_s": math.nan for name in LATENCY_NAMES}
+    with np.errstate(invalid="ignore"):  # between a latency and a failure lies no number: NaN, hence inf
+        values = [
+            latency_s.mean(),
+            *np.quantile(latency_s, (0.5, 0.95, 0.99), method=QUANTILE_METHOD),
+            latency_s.max(),
+        ]
+    return {
+        f"{prefix}_{name}_s": math.inf if np.isnan(value) else float(value)
+        for name, value in zip(LATENCY_NAMES, values, strict=True)
+    }
+
+
+def judged_delivery_metrics(deliveries: Deliveries, windowed: NDArray[np.bool_]) -> dict[str, float]:
+    """`judged_latency_metrics` of delivery records: what was lost, or had not come by the end, is late."""
+    latency_s = (deliveries.visible - deliveries.created)[windowed]
+    return judged_latency_metrics(np.where(np.isnan(latency_s), math.inf, latency_s))
 
 
 def fairness_metrics(deliveries: Deliveries, window: Window) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.catalogue import EVERY, MECHANISMS, named
+from sim.decide.cli import advise, cost
 from sim.experiment.cli import crossover, sweep
 from sim.studies.cli import studies
 
@@ -32,6 +33,8 @@ app.add_typer(scenarios, name="scenarios")
 app.add_typer(trace, name="trace")
 app.command()(sweep)
 app.command()(crossover)
+app.command()(advise)
+app.command()(cost)
 app.command()(studies)
 
 MAX_RECORDS_KEPT = 2_000_000

@@ -141,18 +141,13 @@ def advise(
     Raises:
         InputError: a requirement or a mechanism that cannot be used, or a number out of range.
     """
-    check(mechanisms, "fast", seed, replications)
-    if offered:
-        check(list(offered), "fast", seed, replications)
-    if replications < 2:
-        raise InputError(f"--replications: advice needs 2 or more for its intervals, got {replications}")
-    requirements = requirements_of(scenario, require, budget)
+    requirements = refuse(scenario, require, budget, mechanisms, offered, replications, seed)
     metrics = front_metrics(scenario, requirements)
     ways = openness(scenario, mechanisms, no_inbound=no_inbound, offered=offered)
     scale = scale_for(scenario, seed)
     opened = open_executor(executor) if isinstance(executor, str) else nullcontext(executor)
     with opened as workers:
-        evaluator = Evaluator(scale.scenario, workers, replications, seed, progress)
+        evaluator = Evaluator(scale.scenario, workers, replications, seed, progress, full=scenario)
         candidates = _candidates(ways, evaluator, requirements)
         meeting = [each for each in candidates if not unmet(each.evaluation, requirements)]
         failing = [each for each in candidates if unmet(each.evaluation, requirements)]
@@ -187,6 +182,28 @@ def advise(
     )
 
 
+def refuse(
+    scenario: Scenario,
+    require: Sequence[str],
+    budget: str | None,
+    mechanisms: Sequence[str],
+    offered: Collection[str],
+    replications: int,
+    seed: int,
+) -> tuple[Requirement, ...]:
+    """Refuse what cannot be advised on; returns what is required.
+
+    Raises:
+        InputError: naming the value and what would be accepted.
+    """
+    check(mechanisms, "fast", seed, replications)
+    if offered:
+        check(list(offered), "fast", seed, replications)
+    if replications < 2:
+        raise InputError(f"--replications: advice needs 2 or more for its intervals, got {replications}")
+    return requirements_of(scenario, require, budget)
+
+
 def _candidates(ways: Openness, evaluator: Evaluator, requirements: Sequence[Requirement]) -> list[Candidate]:
     """Each open mechanism with the best settings found for it."""
     scenario = evaluator.scenario
@@ -197,7 +214,7 @@ def _candidates(ways: Openness, evaluator: Evaluator, requirements: Sequence[Req
     helped: Settings = {}
     for mechanism, (_, offered) in ways.open.items():
         start = {**alone, **offered} if mechanism in INBOUND else dict(offered)
-        span = span_of(scenario, mechanism, requirements, events_per_s)
+        span = span_of(evaluator.full, mechanism, requirements, events_per_s)
         if mechanism in {"webhook", "thin_webhook"}:
             candidate = remedied(mechanism, evaluator, requirements, start)
             helped = candidate.settings if mechanism == "webhook" else helped

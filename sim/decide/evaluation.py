@@ -27,6 +27,8 @@ from sim.workload import event_times
 Settings = Mapping[str, Any]
 """Dotted keys of the scenario and their values."""
 
+_INTERVALS = ("polling.interval_s", "reconciliation.interval_s", "adaptive_polling.max_interval_s")
+
 LEAST_DRAIN_S = 60.0
 """The world goes on for at least so long, that what is under way at the end is not taken for late."""
 
@@ -128,6 +130,8 @@ class Evaluator:
         replications: of each evaluation, 2 or more.
         seed: of the experiment.
         progress: called with (runs done, runs in all so far).
+        full: the scenario at full size, where `scenario` is a smaller one.
+        to_the_end: let the world go on until what is under way at its end has had time to come.
 
     Attributes:
         done: every evaluation, in the order in which it was asked for.
@@ -140,8 +144,12 @@ class Evaluator:
         replications: int,
         seed: int,
         progress: Callable[[int, int], None] | None = None,
+        *,
+        full: Scenario | None = None,
+        to_the_end: bool = True,
     ) -> None:
         self.scenario, self.replications, self.seed = scenario, replications, seed
+        self.full, self._to_the_end = full or scenario, to_the_end
         self.done: list[Evaluation] = []
         self._workers, self._progress = workers, progress
         self._known: dict[tuple[str, str], Evaluation] = {}
@@ -153,7 +161,7 @@ class Evaluator:
 
     def many(self, trials: Sequence[tuple[str, Settings]]) -> list[Evaluation]:
         """Several, their replications side by side."""
-        keys = [(mechanism, _plain(self.scenario, settings)) for mechanism, settings in trials]
+        keys = [(mechanism, self._plain(self.scenario, settings)) for mechanism, settings in trials]
         missing = {
             key: settings for key, (_, settings) in zip(keys, trials, strict=True) if key not in self._known
         }
@@ -168,9 +176,9 @@ class Evaluator:
         self, trials: Sequence[tuple[str, Settings]], scenario: Scenario, replications: int
     ) -> list[Evaluation]:
         """Several on other random numbers, perhaps at another size."""
-        asked = {(mechanism, _plain(scenario, settings)): settings for mechanism, settings in trials}
+        asked = {(mechanism, self._plain(scenario, settings)): settings for mechanism, settings in trials}
         found = self._run(scenario, asked, self.fresh_seed, replications)
-        keys = [(mechanism, _plain(scenario, settings)) for mechanism, settings in trials]
+        keys = [(mechanism, self._plain(scenario, settings)) for mechanism, settings in trials]
         evaluations = {key: Evaluation(key[0], asked[key], runs, fresh=True) for key, runs in found.items()}
         self.done += evaluations.values()
         return [evaluations[key] for key in keys]
@@ -178,10 +186,10 @@ class Evaluator:
     def elsewhere(
         self, scenario: Scenario, trials: Sequence[tuple[str, Settings]], replications: int
     ) -> list[Evaluation]:
-        """Several in a changed scenario; they are not among those `done`."""
-        asked = {(mechanism, _plain(scenario, settings)): settings for mechanism, settings in trials}
-        found = self._run(scenario, asked, self.seed, replications)
-        keys = [(mechanism, _plain(scenario, settings)) for mechanism, settings in trials]
+        """Several in a changed scenario, on the random numbers of `fresh`; they are not among those `done`."""
+        asked = {(mechanism, self._plain(scenario, settings)): settings for mechanism, settings in trials}
+        found = self._run(scenario, asked, self.fresh_seed, replications)
+        keys = [(mechanism, self._plain(scenario, settings)) for mechanism, settings in trials]
         return [Evaluation(key[0], asked[key], found[key]) for key in keys]
 
     @property
@@ -220,12 +228,10 @@ class Evaluator:
                 future.cancel()
         return {key: tuple(runs) for key, runs in found.items()}
 
-
-def _plain(scenario: Scenario, settings: Settings) -> str:
-    """Settings in a fixed order, and with time enough at the end of the world."""
-    intervals = [
-        float(settings.get(key, 0.0))
-        for key in ("polling.interval_s", "reconciliation.interval_s", "adaptive_polling.max_interval_s")
-    ]
-    drain_s = max(scenario.run.drain_s, LEAST_DRAIN_S, 2 * max(intervals))
-    return json.dumps({**settings, "run.drain_s": drain_s}, sort_keys=True)
+    def _plain(self, scenario: Scenario, settings: Settings) -> str:
+        """Settings in a fixed order, and with time enough at the end of the world."""
+        if not self._to_the_end:
+            return json.dumps(dict(settings), sort_keys=True)
+        longest_s = max(float(settings.get(key, 0.0)) for key in _INTERVALS)
+        drain_s = max(scenario.run.drain_s, LEAST_DRAIN_S, 2 * longest_s)
+        return json.dumps({**settings, "run.drain_s": drain_s}, sort_keys=True)

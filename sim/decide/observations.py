@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sim.decide.evaluation import Evaluator
 from sim.decide.offers import INBOUND
-from sim.decide.reasons import Reason, value_text
+from sim.decide.reasons import Reason, percent, value_text
 from sim.decide.requirement import Requirement, random_down_share
 from sim.decide.tuning import Candidate, unmet
 from sim.scenario import Scenario
@@ -25,7 +25,7 @@ def observed(candidate: Candidate, evaluator: Evaluator, requirements: Sequence[
     """Waste, refusals, copies, a slow tail, what had not come by the end, and how much no loss shows."""
     scenario = evaluator.scenario
     found = [
-        _waste(candidate, scenario),
+        _waste(candidate, evaluator),
         _rejections(candidate),
         _duplicates(candidate, evaluator),
         _tail(candidate),
@@ -36,14 +36,16 @@ def observed(candidate: Candidate, evaluator: Evaluator, requirements: Sequence[
     return [reason for reason in found if reason is not None]
 
 
-def _waste(candidate: Candidate, scenario: Scenario) -> Reason | None:
-    e = candidate.evaluation
+def _waste(candidate: Candidate, evaluator: Evaluator) -> Reason | None:
+    e, scenario = candidate.evaluation, evaluator.full
     empty = e.mean("empty_ratio")
     if not empty >= WASTEFUL:
         return None
     window_s = scenario.run.duration_s - scenario.run.warmup_s
-    per_day = e.mean("requests_per_event") * e.deliveries / len(e.runs) / window_s * _DAY_S
-    text = f"{empty:.0%} of its {per_day:,.0f} requests a day come back empty"
+    ran_with = (scenario if e.fresh else evaluator.scenario).subscribers.count
+    deliveries = e.deliveries / len(e.runs) * scenario.subscribers.count / ran_with
+    per_day = e.mean("requests_per_event") * deliveries / window_s * _DAY_S
+    text = f"{percent(empty)} of its {number_text(per_day)} requests a day come back empty"
     return Reason("waste", text, "empty_ratio", empty, per_day)
 
 
@@ -91,7 +93,7 @@ def _down(candidate: Candidate, scenario: Scenario, requirements: Sequence[Requi
     down = random_down_share(scenario) + scheduled_down_share(scenario)
     if not late or not down:
         return None
-    text = f"the receiver is down for {down:.1%} of the time, and no mechanism reaches it then"
+    text = f"the receiver is down for {percent(down)} of the time, and nothing reaches it then"
     return Reason("down", text, "receiver.outages", down)
 
 

@@ -18,6 +18,7 @@ from sim.decide.pareto import Measured, dominates, pareto_front
 from sim.decide.reasons import Reason
 from sim.decide.requirement import Requirement, has_prices
 from sim.decide.tuning import Candidate
+from sim.experiment import estimate
 from sim.scenario import Scenario
 
 REDELIVERED = "webhook, redelivered by hand"
@@ -55,6 +56,8 @@ FAMILIES: Mapping[str, str] = {
 }
 """Which mechanisms are of one kind: a choice is weighed against the best of another kind."""
 
+ON_TIME = "on_time_ratio"
+
 LEVEL = 1.25
 """Costs within this factor of the lowest are level."""
 
@@ -79,12 +82,17 @@ def front_metrics(scenario: Scenario, requirements: Sequence[Requirement]) -> tu
 
 
 def measured(evaluation: Evaluation, metrics: Sequence[str]) -> dict[str, Measured]:
-    """What the front looks at: latencies as they are judged, where what never came is late for ever."""
+    """What the front looks at, less being better: what is not on time in place of what is.
+
+    Latencies are as they are judged, where what never came is late for ever.
+    """
     values: dict[str, Measured] = {}
     for metric in metrics:
         judged = evaluation.judged(metric)
+        if metric == ON_TIME:
+            judged = [1 - value for value in judged]
         endless = any(math.isinf(value) for value in judged)
-        values[metric] = math.inf if endless else evaluation.estimate(metric)
+        values[metric] = math.inf if endless else estimate(judged)
     return values
 
 
@@ -145,6 +153,7 @@ def _simplicity(candidate: Candidate) -> int:
 
 
 TRADED: Mapping[str, str] = {
+    ON_TIME: "on time",
     "latency_p50_s": "median latency",
     "latency_p95_s": "p95 of latency",
     "latency_p99_s": "p99 of latency",

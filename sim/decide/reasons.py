@@ -99,16 +99,26 @@ def judged(requirement: Requirement, values: Sequence[float]) -> Reason:
     endless = any(math.isinf(value) for value in values)
     found = "without end (some event never came)" if endless else estimate_text(estimate(values), metric)
     limit = value_text(bound.limit, metric)
-    if met:
-        text = f"{metric} {found} keeps {bound.sign} {limit}"
-    else:
-        miss = requirement.miss(values)
-        far = f", {miss:.0%} beyond it" if bound.limit > 0 and 0.005 <= miss < 10 else ""
-        if bound.limit > 0 and 10 <= miss < math.inf:
-            far = f", {miss + 1:,.0f} times as much" if bound.is_upper else ""
-        text = f"{metric} {found} misses {bound.sign} {limit}{far}"
+    text = f"{metric} {found} {bound.sign} {limit}"
+    if not met:
+        text = f"{metric} {found}, not {bound.sign} {limit}{_beyond(requirement, values)}"
     by = None if met else requirement.miss(values)
     return Reason("met" if met else "missed", text, metric, requirement.unfavourable(values), bound.limit, by)
+
+
+def _beyond(requirement: Requirement, values: Sequence[float]) -> str:
+    """By how much a bound is missed, in words; nothing where that says nothing."""
+    miss, bound = requirement.miss(values), requirement.bound
+    if bound.limit <= 0 or not 0.005 <= miss < math.inf:
+        return ""
+    if miss >= 1 and bound.is_upper:
+        return f" ({number_text(miss + 1, 2)} times as much)"
+    return f" ({percent(miss)} beyond)"
+
+
+def percent(share: float) -> str:
+    """A share in per cent, two digits."""
+    return f"{number_text(100 * share, 2)} %"
 
 
 def value_text(value: float, metric: str) -> str:
@@ -120,8 +130,8 @@ def interval_text(seconds: float) -> str:
     """A duration as one would say it: 12 s, 5 min, 2 h."""
     for unit_s, unit, fewest in ((86_400.0, "days", 2), (3600.0, "h", 1), (60.0, "min", 2)):
         if seconds >= fewest * unit_s:
-            return f"{number_text(seconds / unit_s)} {unit}"
-    return f"{number_text(seconds)} s"
+            return f"{number_text(seconds / unit_s, 2)} {unit}"
+    return f"{number_text(seconds, 2)} s"
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -129,7 +139,8 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     told = []
     most_s, least_s = (settings.get(f"adaptive_polling.{end}_interval_s") for end in ("max", "min"))
     if most_s is not None and least_s is not None:
-        return f"every {interval_text(least_s)} to {interval_text(most_s)}"
+        between = "" if least_s == most_s else f"{interval_text(least_s)} to "
+        return f"every {between}{interval_text(most_s)}"
     for key, value in settings.items():
         name = _NAMES.get(key, key)
         is_time = isinstance(value, int | float) and not isinstance(value, bool) and key.endswith("_s")

@@ -59,7 +59,7 @@ def remedied(
         reasons.append(
             Reason(
                 "policy_suffices",
-                f"the sender's {scenario.webhook.retry.attempts_allowed} attempts outlast the outages here",
+                f"the sender's {scenario.webhook.retry.attempts_allowed} attempts lose nothing here",
                 "webhook.retry",
                 float(scenario.webhook.retry.attempts_allowed),
             )
@@ -81,9 +81,9 @@ def fewest_workers(
         return None
     fewest = _first(meets, 1, workers)
     text = (
-        f"with {fewest} of its {workers} workers the receiver would still do"
+        f"{fewest} of the receiver's {workers} workers would be enough"
         if fewest < workers
-        else f"the receiver needs its {workers} workers: with {workers - 1} a requirement is missed"
+        else f"the receiver needs its {workers} workers: {workers - 1} would miss a requirement"
     )
     return Reason("workers", text, "receiver.workers", float(fewest), float(workers))
 

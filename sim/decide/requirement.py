@@ -116,7 +116,8 @@ def implied_by(scenario: Scenario) -> list[Requirement]:
         down = random_down_share(scenario)
         if down:
             share = math.floor(1000 * OF_WHAT_IS_UP * (1 - down)) / 1000
-            why = f"95 % within run.on_time_s, of the time that the receiver is up ({1 - down:.1%})"
+            up = f"{100 * (1 - down):.3g} %"
+            why = f"95 % within run.on_time_s, of the {up} of the time that the receiver is up"
             wanted.append(_implied(f"on_time_ratio>={share:g}", why))
         else:
             wanted.append(_implied(f"latency_p95_s<={on_time_s:g}", "run.on_time_s bounds the p95"))

@@ -77,7 +77,11 @@ class Flip:
         told = []
         if self.flips_first:
             told.append(f"first is {self.first}" if self.first else "nothing meets the requirements")
-        told += [f"{label} misses {' and '.join(missed)}" for label, missed in self.fails.items()]
+        told += [
+            f"{label} misses {' and '.join(missed)}"
+            for label, missed in self.fails.items()
+            if self.first is not None or label == self.before
+        ]
         told += [f"{label} meets the requirements" for label in self.keeps]
         return f"{self.key} {how} ({self.value}): {'; '.join(told)}"
 
@@ -163,7 +167,7 @@ def sensitivity(
 
     Args:
         candidates: what to look at.
-        evaluator: runs them, on the random numbers of the search.
+        evaluator: runs them, on the random numbers that confirmed them.
         requirements: what is asked.
         metrics: of the front.
         replications: of each look, also of the one that changes nothing.

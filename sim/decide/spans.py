@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sim.decide.reasons import Reason, interval_text
+from sim.decide.reasons import Reason, interval_text, percent
 from sim.decide.requirement import Requirement
 from sim.scenario import Scenario
 from sim.scenario.presets import load_part, nearest
@@ -81,7 +81,7 @@ def reconciling_span(scenario: Scenario, requirements: Sequence[Requirement], ev
     if saving_s <= duration_s:
         text = (
             f"reconciling less often than every {interval_text(_rounded(saving_s))} would save less than "
-            f"{RECONCILING_SHARE:.0%} of the requests"
+            f"{percent(RECONCILING_SHARE)} of the requests"
         )
         high = Reason("diminishing", text, "requests_per_event", saving_s)
     else:

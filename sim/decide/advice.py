@@ -214,7 +214,7 @@ def _candidates(ways: Openness, evaluator: Evaluator, requirements: Sequence[Req
     helped: Settings = {}
     for mechanism, (_, offered) in ways.open.items():
         start = {**alone, **offered} if mechanism in INBOUND else dict(offered)
-        span = span_of(evaluator.full, mechanism, requirements, events_per_s)
+        span = span_of(evaluator, mechanism, requirements, events_per_s)
         if mechanism in {"webhook", "thin_webhook"}:
             candidate = remedied(mechanism, evaluator, requirements, start)
             helped = candidate.settings if mechanism == "webhook" else helped

@@ -186,7 +186,7 @@ class Evaluator:
     def elsewhere(
         self, scenario: Scenario, trials: Sequence[tuple[str, Settings]], replications: int
     ) -> list[Evaluation]:
-        """Several in a changed scenario, on the random numbers of `fresh`; they are not among those `done`."""
+        """Several in a changed scenario, on the random numbers of `fresh`, and not among those `done`."""
         asked = {(mechanism, self._plain(scenario, settings)): settings for mechanism, settings in trials}
         found = self._run(scenario, asked, self.fresh_seed, replications)
         keys = [(mechanism, self._plain(scenario, settings)) for mechanism, settings in trials]

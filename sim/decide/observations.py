@@ -13,8 +13,9 @@ from sim.scenario import Scenario
 from sim.tables import number_text
 
 _DAY_S = 86_400.0
-WASTEFUL, MANY_COPIES, LONG_TAIL = 0.2, 0.005, 10.0
-"""Shares of empty polls and of duplicates, and a ratio of p99 to p95, from which on they are worth a word."""
+WASTEFUL, MANY_COPIES, LONG_TAIL, WORTH_A_WORD = 0.2, 0.005, 10.0, 0.01
+"""Shares of empty polls and of duplicates, a ratio of p99 to p95, and a share of time that a receiver is
+down, from which on they are worth a word."""
 
 RULE_OF_THREE = 3.0
 """None of n independent events lost shows, with 95 % confidence, a share below 3/n (Hanley & Lippman-Hand,
@@ -45,7 +46,8 @@ def _waste(candidate: Candidate, evaluator: Evaluator) -> Reason | None:
     ran_with = (scenario if e.fresh else evaluator.scenario).subscribers.count
     deliveries = e.deliveries / len(e.runs) * scenario.subscribers.count / ran_with
     per_day = e.mean("requests_per_event") * deliveries / window_s * _DAY_S
-    text = f"{percent(empty)} of its {number_text(per_day)} requests a day come back empty"
+    many = f"{number_text(per_day / 1e6)} million" if per_day >= 1e6 else f"{per_day:,.0f}"
+    text = f"{percent(empty)} of its {many} requests a day come back empty"
     return Reason("waste", text, "empty_ratio", empty, per_day)
 
 
@@ -91,7 +93,7 @@ def _down(candidate: Candidate, scenario: Scenario, requirements: Sequence[Requi
     """That nothing reaches a receiver that is down: said where something comes too late."""
     late = [each for each in unmet(candidate.evaluation, requirements) if each.metric != "lost_ratio"]
     down = random_down_share(scenario) + scheduled_down_share(scenario)
-    if not late or not down:
+    if not late or down < WORTH_A_WORD:
         return None
     text = f"the receiver is down for {percent(down)} of the time, and nothing reaches it then"
     return Reason("down", text, "receiver.outages", down)

@@ -73,9 +73,11 @@ def rule(metrics: Sequence[str]) -> str:
 
 
 def front_metrics(scenario: Scenario, requirements: Sequence[Requirement]) -> tuple[str, str, str]:
-    """Latency (the one that is required, else p95), cost or requests, losses."""
+    """Latency (the one that is required, or the share on time; else p95), cost or requests, losses."""
     required = [
-        each.metric for each in requirements if each.metric.startswith("latency_") and each.bound.is_upper
+        each.metric
+        for each in requirements
+        if (each.metric.startswith("latency_") and each.bound.is_upper) or each.metric == ON_TIME
     ]
     money = "cost_per_million_events" if has_prices(scenario.cost) else "requests_per_event"
     return (required[0] if required else "latency_p95_s", money, "lost_ratio")

@@ -26,6 +26,7 @@ Kind = Literal[
     "provider_interval",
     "poller_interval",
     "api_capacity",
+    "effort",
     "horizon",
     "diminishing",
     "conflict",
@@ -50,13 +51,14 @@ Kind = Literal[
 met, missed: a requirement, judged by the unfavourable end of the interval. no_inbound: the consumer cannot
 be called. not_offered, offered, needs_provider: whether the provider has this way, by a source, or must be
 asked. longest: the interval found, and the next one, which is too long. rate_limit, provider_interval,
-poller_interval, api_capacity: what keeps polls from being more frequent. horizon, diminishing: what keeps
-them from being less frequent. conflict: two requirements that no interval keeps together. waste: empty polls.
-rejections: answers 429 and 503. duplicates: copies to be recognised. tail: the slow hundredth.
-policy_suffices, policy_fixed, by_hand: the sender's retries. remedy: a change at the consumer or of a policy
-that made the difference. workers: the fewest that would do. down: the receiver's own absence. pending: what
-had not come by the end. evidence: how little a run without a loss shows. confirmed, unconfirmed: what a run
-on other random numbers said. dominated: somebody is at least as good in all and better in one.
+poller_interval, api_capacity, effort: what keeps polls from being more frequent. horizon, diminishing: what
+keeps them from being less frequent. conflict: two requirements that no interval keeps together. waste:
+empty polls. rejections: answers 429 and 503. duplicates: copies to be recognised. tail: the slow hundredth.
+policy_suffices, policy_fixed, by_hand: the sender's retries. remedy: a change at the consumer or of a
+policy that made the difference. workers: the fewest that would do. down: the receiver's own absence.
+pending: what had not come by the end. evidence: how little a run without a loss shows. confirmed,
+unconfirmed: what a run on other random numbers said. dominated: somebody is at least as good in all and
+better in one.
 """
 
 
@@ -123,6 +125,8 @@ def percent(share: float) -> str:
 
 def value_text(value: float, metric: str) -> str:
     """A value of a metric in a readable unit."""
+    if math.isinf(value):
+        return "without end"
     return estimate_text(Estimate(value, None, None), metric)
 
 

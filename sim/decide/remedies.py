@@ -56,14 +56,10 @@ def remedied(
         text = f"{scenario.provider} tries {often}, which is not for the consumer to choose"
         reasons.append(Reason("policy_fixed", text, "webhook.retry", scenario.provider))
     elif not loses and not taken:
-        reasons.append(
-            Reason(
-                "policy_suffices",
-                f"the sender's {scenario.webhook.retry.attempts_allowed} attempts lose nothing here",
-                "webhook.retry",
-                float(scenario.webhook.retry.attempts_allowed),
-            )
-        )
+        attempts = scenario.webhook.retry.attempts_allowed
+        how = "only attempt loses" if attempts == 1 else f"{attempts} attempts lose"
+        text = f"the sender's {how} nothing here"
+        reasons.append(Reason("policy_suffices", text, "webhook.retry", float(attempts)))
     return Candidate(mechanism, best, tuple(reasons))
 
 

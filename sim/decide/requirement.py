@@ -95,6 +95,10 @@ def requirements_of(
     stated = [Requirement(parse_threshold(text, METRICS, option=OPTION)) for text in texts]
     wanted = stated or implied_by(scenario)
     if budget is not None:
+        if not has_prices(scenario.cost):
+            raise InputError(
+                f"--budget {budget}: nothing has a price; state one with --price, --prices or [cost]"
+            )
         wanted = [*wanted, Requirement(_budget(budget))]
     for requirement in wanted:
         _require_known(requirement, scenario)

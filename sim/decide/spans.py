@@ -54,8 +54,10 @@ class Span:
     high: Reason | None = None
 
 
-def polling_span(scenario: Scenario, mechanism: str, requirements: Sequence[Requirement]) -> Span:
-    """The poll intervals of `polling` and its relatives."""
+def polling_span(
+    scenario: Scenario, mechanism: str, requirements: Sequence[Requirement], simulated: int
+) -> Span:
+    """The poll intervals of `polling` and its relatives; `simulated` subscribers are what a search runs."""
     if scenario.poller is not None:
         fixed_s = scenario.polling.interval_s
         text = (
@@ -65,15 +67,19 @@ def polling_span(scenario: Scenario, mechanism: str, requirements: Sequence[Requ
         return Span((fixed_s,), reason, reason)
     horizon_s = scenario.run.duration_s / FEWEST_POLLS
     text = f"a longer interval was not tried: the run lasts {interval_text(scenario.run.duration_s)}"
-    return _span(scenario, mechanism, requirements, horizon_s, Reason("horizon", text, value=horizon_s))
+    high = Reason("horizon", text, value=horizon_s)
+    return _span(scenario, mechanism, requirements, simulated, horizon_s, high)
 
 
-def reconciling_span(scenario: Scenario, requirements: Sequence[Requirement], events_per_s: float) -> Span:
+def reconciling_span(
+    scenario: Scenario, requirements: Sequence[Requirement], simulated: int, events_per_s: float
+) -> Span:
     """The reconciliation intervals of `webhook_reconciled`.
 
     Args:
         scenario: what is studied.
         requirements: what is asked.
+        simulated: how many subscribers a search runs.
         events_per_s: of one subscriber.
     """
     saving_s = 1.0 / (RECONCILING_SHARE * events_per_s) if events_per_s else math.inf
@@ -87,7 +93,8 @@ def reconciling_span(scenario: Scenario, requirements: Sequence[Requirement], ev
     else:
         text = f"a longer interval was not tried: the run lasts {interval_text(duration_s)}"
         high = Reason("horizon", text, value=duration_s)
-    return _span(scenario, "webhook_reconciled", requirements, min(saving_s, duration_s), high)
+    high_s = min(saving_s, duration_s)
+    return _span(scenario, "webhook_reconciled", requirements, simulated, high_s, high)
 
 
 def hold_span(scenario: Scenario) -> Span:
@@ -100,14 +107,16 @@ def _span(
     scenario: Scenario,
     mechanism: str,
     requirements: Sequence[Requirement],
+    simulated: int,
     high_s: float,
     high: Reason,
 ) -> Span:
     low_s, low = floor_s(scenario, mechanism)
-    enough_s = max(
-        _scale_s(scenario, requirements) / SHORT_ENOUGH,
-        scenario.run.duration_s * scenario.subscribers.count / MOST_POLLS,
-    )
+    effort_s = scenario.run.duration_s * simulated / MOST_POLLS
+    enough_s = _scale_s(scenario, requirements) / SHORT_ENOUGH
+    if effort_s > max(low_s, enough_s):
+        text = f"a shorter interval was not tried: a run would have more than {MOST_POLLS:,} polls"
+        low_s, low = effort_s, Reason("effort", text, value=effort_s)
     start_s, end_s = max(low_s, min(enough_s, high_s)), max(low_s, high_s)
     rungs = tuple(rung for rung in LADDER_S if start_s * (1 - 1e-9) <= rung <= end_s * (1 + 1e-9))
     return Span(rungs or (_rounded(start_s),), low if low_s >= enough_s else None, high)

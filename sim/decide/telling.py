@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sim.catalogue import MECHANISMS
 from sim.decide.advice import Advice, Choice, Rejected
 from sim.decide.ranking import TRADED
 from sim.decide.reasons import Reason, settings_text, value_text
@@ -57,7 +58,8 @@ def paragraph(reasons: Sequence[Reason]) -> str:
 def _capital(text: str) -> str:
     """A sentence's first letter in capitals, unless it begins with a metric, a key or a preset's name."""
     first = text.partition(" ")[0]
-    is_name = "_" in first or "." in first or first in {*part_names("provider"), *part_names("poller")}
+    names = {*MECHANISMS, *part_names("provider"), *part_names("poller")}
+    is_name = "_" in first or "." in first or first.rstrip(",") in names
     return text if is_name else f"{text[:1].upper()}{text[1:]}"
 
 

@@ -135,14 +135,15 @@ def settings_at(scenario: Scenario, mechanism: str, seconds: float) -> dict[str,
 
 
 def span_of(
-    scenario: Scenario, mechanism: str, requirements: Sequence[Requirement], events_per_s: float
+    evaluator: Evaluator, mechanism: str, requirements: Sequence[Requirement], events_per_s: float
 ) -> Span | None:
     """The span of the one parameter of a mechanism that is searched; None for one that has none."""
+    scenario, simulated = evaluator.full, evaluator.scenario.subscribers.count
     match mechanism:
         case "polling" | "conditional_polling" | "adaptive_polling":
-            return polling_span(scenario, mechanism, requirements)
+            return polling_span(scenario, mechanism, requirements, simulated)
         case "webhook_reconciled":
-            return reconciling_span(scenario, requirements, events_per_s)
+            return reconciling_span(scenario, requirements, simulated, events_per_s)
         case "long_polling":
             return hold_span(scenario)
         case _:

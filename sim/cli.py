@@ -14,6 +14,7 @@ import typer
 
 from sim.animation.cli import animate
 from sim.catalogue import EVERY, MECHANISMS, named
+from sim.decide.cli import advise, cost
 from sim.experiment.cli import crossover, sweep
 from sim.experiment.surface_cli import surface
 from sim.lessons.cli import notebooks
@@ -36,6 +37,8 @@ app.add_typer(trace, name="trace")
 app.command()(sweep)
 app.command()(crossover)
 app.command()(surface)
+app.command()(advise)
+app.command()(cost)
 app.command()(studies)
 app.command()(animate)
 app.command()(notebooks)

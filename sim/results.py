@@ -174,6 +174,16 @@ class RunFolder:
         pq.write_table(table, path, compression="zstd")
         return path
 
+    def save_text(self, text: str, name: str) -> Path:
+        """Write a text under a name with its ending, as ``advice.md``.
+
+        Raises:
+            ValueError: the file exists.
+        """
+        path = self._new_file(name)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        return path
+
     def save_figure(self, figure: Figure, name: str, dpi: float = 150) -> Path:
         """Write a figure as PNG, which is returned, and as SVG beside it.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from loadtest.capacity.result import CapacityResult
-    from loadtest.verdict import Threshold
+    from sim.thresholds import Threshold
 
 # Okabe & Ito, "Color Universal Design" (2008).
 _LOOKS = {

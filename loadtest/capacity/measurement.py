@@ -15,9 +15,10 @@ from loadtest.runner.check import check
 from loadtest.runner.loads import LOADS
 from loadtest.schedule import DEFAULT_POOL_SIZE, MAX_REQUESTS
 from loadtest.senders import secrets_in_environment, source_of
-from loadtest.verdict import LAG_P99_LIMIT_S, Reason, Threshold
+from loadtest.verdict import LAG_P99_LIMIT_S, Reason
 from sim.errors import InputError, VoidRun
 from sim.results import RunFolder
+from sim.thresholds import Threshold
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario

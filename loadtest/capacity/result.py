@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadtest.capacity.search import Answer, Limit, Outcome, Probe
-from loadtest.verdict import Threshold
 from sim.errors import ThresholdMissed, VoidRun
+from sim.thresholds import Threshold
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,7 @@ from loadtest.report.section import Block, Section, Tile, Verdict
 from loadtest.report.timelines import Timeline, figure, of_repetition
 from loadtest.report.words import by_arm
 from loadtest.runs import RecordedRun, Repetition
-from loadtest.verdict import THRESHOLD
+from sim.thresholds import THRESHOLD
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,9 @@ from loadtest.plans import LISTENERS
 from loadtest.runner.figures_of_merit import KNOWN_METRICS
 from loadtest.runner.fleet import Fleet
 from loadtest.schedule import require_seed
-from loadtest.verdict import Threshold, parse_threshold
+from loadtest.verdict import parse_threshold
 from sim.errors import InputError
+from sim.thresholds import Threshold
 
 
 def check(

@@ -10,15 +10,13 @@ import numpy as np
 
 from loadtest.monitor import Usage
 from loadtest.recorder import TIMED_OUT, Samples
-from loadtest.schedule import FloatArray, IntArray
-from sim.metrics import QUANTILE_METHOD
+from loadtest.schedule import IntArray
+from sim.metrics import LATENCY_NAMES, QUANTILE_METHOD, judged_latency_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _METHOD: Any = QUANTILE_METHOD
-
-LATENCY_NAMES = ("mean", "p50", "p95", "p99", "max")
 
 SERVER_ROLES = ("provider", "receiver")
 """The two sides; in the polling arm the poller stands on the receiver's side and bears its name."""
@@ -62,31 +60,6 @@ def latency_metrics(values_us: IntArray, prefix: str = "latency") -> dict[str, f
     p50, p95, p99 = quantiles_s(values_us, 0.5, 0.95, 0.99)
     values = (seconds.mean(), p50, p95, p99, seconds.max())
     return {f"{prefix}_{name}_s": float(value) for name, value in zip(LATENCY_NAMES, values, strict=True)}
-
-
-def judged_latency_metrics(latency_s: FloatArray, prefix: str = "latency") -> dict[str, float]:
-    """What thresholds on latency are held against, by the same names as `latency_metrics`.
-
-    Args:
-        latency_s: of every request or delivery, `inf` where it failed, timed out or never came: a server
-            that answers half of its requests quickly and refuses the rest is not quick.
-        prefix: of the names.
-
-    Returns:
-        the metrics in seconds; `inf` as soon as a failure reaches into a quantile.
-    """
-    if latency_s.size == 0:
-        return {f"{prefix}_{name}_s": math.nan for name in LATENCY_NAMES}
-    with np.errstate(invalid="ignore"):  # between a latency and a failure lies no number: NaN, hence inf
-        values = [
-            latency_s.mean(),
-            *np.quantile(latency_s, (0.5, 0.95, 0.99), method=_METHOD),
-            latency_s.max(),
-        ]
-    return {
-        f"{prefix}_{name}_s": math.inf if np.isnan(value) else float(value)
-        for name, value in zip(LATENCY_NAMES, values, strict=True)
-    }
 
 
 def judged_sample_metrics(samples: Samples) -> dict[str, float]:

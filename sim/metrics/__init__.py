@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sim.metrics.ages import age_metrics
 from sim.metrics.basis import Basis, basis_of
-from sim.metrics.cost import cost_metrics
+from sim.metrics.cost import cost_items, cost_metrics
 from sim.metrics.latencies import (
+    LATENCY_NAMES,
     QUANTILE_METHOD,
     delivered_latencies,
     fairness_metrics,
+    judged_delivery_metrics,
+    judged_latency_metrics,
     latency_metrics,
 )
 from sim.metrics.outcomes import outcome_metrics, tally_of
@@ -32,13 +35,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "LATENCY_NAMES",
     "QUANTILE_METHOD",
     "Basis",
     "Summary",
     "age_metrics",
+    "cost_items",
     "cost_metrics",
     "counter_metrics",
     "fairness_metrics",
+    "judged_delivery_metrics",
+    "judged_latency_metrics",
     "latency_metrics",
     "outcome_metrics",
     "recovery_metrics",

@@ -1,0 +1,237 @@
+"""Running a mechanism with given settings, replicated on any executor, each combination once.
+
+All evaluations share their random numbers, so that settings and mechanisms are compared on the same events;
+`Evaluator.fresh` runs on others, for a look at what was chosen that did not choose it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sim.engine import is_compiled, run_once
+from sim.experiment import Estimate, estimate
+from sim.experiment.executors import Workers
+from sim.experiment.sweep import WorkerLost
+from sim.metrics import cost_items, judged_delivery_metrics, summarise, tally_of
+from sim.randomness import replication_seed
+from sim.records import Window
+from sim.scenario import Scenario
+from sim.workload import event_times
+
+Settings = Mapping[str, Any]
+"""Dotted keys of the scenario and their values."""
+
+_INTERVALS = ("polling.interval_s", "reconciliation.interval_s", "adaptive_polling.max_interval_s")
+
+LEAST_DRAIN_S = 60.0
+"""The world goes on for at least so long, that what is under way at the end is not taken for late."""
+
+_FRESH = 2**62
+"""A replication that no experiment reaches: the seed of what runs on other random numbers."""
+
+
+class Piece(NamedTuple):
+    """One replication of one mechanism: small and plain, so that it travels well."""
+
+    scenario: str
+    mechanism: str
+    seed: int
+    replication: int
+
+
+class Ran(NamedTuple):
+    """What one replication gave.
+
+    Attributes:
+        metrics: by name.
+        judged: the metrics that requirements are held against: as `metrics`, but what never came is late.
+        costs: item of the bill -> its cost in the window; NaN where unknown.
+        deliveries: windowed events × subscribers.
+    """
+
+    metrics: dict[str, float]
+    judged: dict[str, float]
+    costs: dict[str, float]
+    deliveries: int
+
+
+def run_piece(piece: Piece) -> Ran:
+    """Run it."""
+    scenario = Scenario.model_validate(json.loads(piece.scenario))
+    run_seed = int(replication_seed(piece.seed, piece.replication))
+    run = run_once(scenario, piece.mechanism, event_times(scenario, run_seed), run_seed)
+    metrics = summarise(run.deliveries, run.counters, scenario)
+    counted = tally_of(run.deliveries, scenario)
+    windowed = run.deliveries.within(Window(scenario.run.warmup_s, scenario.run.duration_s))
+    bill = cost_items(run.counters, counted, scenario.cost)
+    return Ran(
+        metrics,
+        metrics | judged_delivery_metrics(run.deliveries, windowed),
+        {item: math.nan if cost is None else cost for item, cost in bill.items()},
+        counted.total,
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A mechanism with its settings, and what each replication gave.
+
+    Attributes:
+        mechanism: which.
+        settings: where it differs from the scenario.
+        runs: one a replication.
+        fresh: whether on other random numbers than those it was chosen on.
+    """
+
+    mechanism: str
+    settings: Settings
+    runs: tuple[Ran, ...]
+    fresh: bool = False
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of its metrics."""
+        return list(self.runs[0].metrics)
+
+    def values(self, metric: str) -> list[float]:
+        """One metric, a value a replication; NaN where there is none of that name."""
+        return [run.metrics.get(metric, math.nan) for run in self.runs]
+
+    def judged(self, metric: str) -> list[float]:
+        """The same as requirements are held against."""
+        return [run.judged.get(metric, math.nan) for run in self.runs]
+
+    def estimate(self, metric: str) -> Estimate:
+        """The mean with its 95 % interval."""
+        return estimate(self.values(metric))
+
+    def mean(self, metric: str) -> float:
+        """The mean."""
+        return self.estimate(metric).mean
+
+    @property
+    def deliveries(self) -> int:
+        """Windowed events × subscribers over all replications."""
+        return sum(run.deliveries for run in self.runs)
+
+
+class Evaluator:
+    """Runs mechanisms of one scenario, and keeps what they gave.
+
+    Args:
+        scenario: what is studied.
+        workers: where runs are computed.
+        replications: of each evaluation, 2 or more.
+        seed: of the experiment.
+        progress: called with (runs done, runs in all so far).
+        full: the scenario at full size, where `scenario` is a smaller one.
+        to_the_end: let the world go on until what is under way at its end has had time to come.
+
+    Attributes:
+        done: every evaluation, in the order in which it was asked for.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        workers: Workers,
+        replications: int,
+        seed: int,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        full: Scenario | None = None,
+        to_the_end: bool = True,
+    ) -> None:
+        self.scenario, self.replications, self.seed = scenario, replications, seed
+        self.full, self._to_the_end = full or scenario, to_the_end
+        self.done: list[Evaluation] = []
+        self._workers, self._progress = workers, progress
+        self._known: dict[tuple[str, str], Evaluation] = {}
+        self._count = [0, 0]
+
+    def __call__(self, mechanism: str, settings: Settings) -> Evaluation:
+        """One evaluation; what was run before is not run again."""
+        return self.many([(mechanism, settings)])[0]
+
+    def many(self, trials: Sequence[tuple[str, Settings]]) -> list[Evaluation]:
+        """Several, their replications side by side."""
+        keys = [(mechanism, self._plain(self.scenario, settings)) for mechanism, settings in trials]
+        missing = {
+            key: settings for key, (_, settings) in zip(keys, trials, strict=True) if key not in self._known
+        }
+        found = self._run(self.scenario, missing, self.seed, self.replications)
+        for (mechanism, settings), runs in found.items():
+            evaluation = Evaluation(mechanism, missing[mechanism, settings], runs)
+            self._known[mechanism, settings] = evaluation
+            self.done.append(evaluation)
+        return [self._known[key] for key in keys]
+
+    def fresh(
+        self, trials: Sequence[tuple[str, Settings]], scenario: Scenario, replications: int
+    ) -> list[Evaluation]:
+        """Several on other random numbers, perhaps at another size."""
+        asked = {(mechanism, self._plain(scenario, settings)): settings for mechanism, settings in trials}
+        found = self._run(scenario, asked, self.fresh_seed, replications)
+        keys = [(mechanism, self._plain(scenario, settings)) for mechanism, settings in trials]
+        evaluations = {key: Evaluation(key[0], asked[key], runs, fresh=True) for key, runs in found.items()}
+        self.done += evaluations.values()
+        return [evaluations[key] for key in keys]
+
+    def elsewhere(
+        self, scenario: Scenario, trials: Sequence[tuple[str, Settings]], replications: int
+    ) -> list[Evaluation]:
+        """Several in a changed scenario, on the random numbers of `fresh`, and not among those `done`."""
+        asked = {(mechanism, self._plain(scenario, settings)): settings for mechanism, settings in trials}
+        found = self._run(scenario, asked, self.fresh_seed, replications)
+        keys = [(mechanism, self._plain(scenario, settings)) for mechanism, settings in trials]
+        return [Evaluation(key[0], asked[key], found[key]) for key in keys]
+
+    @property
+    def fresh_seed(self) -> int:
+        """The experiment's seed of what runs on other random numbers."""
+        return int(replication_seed(self.seed, _FRESH))
+
+    def _run(
+        self, scenario: Scenario, asked: Iterable[tuple[str, str]], seed: int, replications: int
+    ) -> dict[tuple[str, str], tuple[Ran, ...]]:
+        asked = list(asked)
+        keys = [key for key in asked for _ in range(replications)]
+        pieces = [
+            Piece(whole, mechanism, seed, r)
+            for mechanism, settings in asked
+            for whole in [scenario.with_values(**json.loads(settings)).model_dump_json()]
+            for r in range(replications)
+        ]
+        self._count[1] += len(pieces)
+        found: dict[tuple[str, str], list[Ran]] = {}
+        futures: list[Future[Ran]] = []
+        try:
+            for first in {piece.mechanism: piece for piece in pieces}.values():
+                if not is_compiled([first.mechanism]):
+                    run_piece(first)  # into the cache, from which every worker then takes it
+            futures += [self._workers.executor.submit(run_piece, piece) for piece in pieces]
+            for key, future in zip(keys, futures, strict=True):
+                found.setdefault(key, []).append(future.result())
+                self._count[0] += 1
+                if self._progress is not None:
+                    self._progress(*self._count)
+        except BrokenProcessPool:
+            raise WorkerLost("a worker was lost in the middle of a run (killed, or out of memory)") from None
+        finally:
+            for future in futures:
+                future.cancel()
+        return {key: tuple(runs) for key, runs in found.items()}
+
+    def _plain(self, scenario: Scenario, settings: Settings) -> str:
+        """Settings in a fixed order, and with time enough at the end of the world."""
+        if not self._to_the_end:
+            return json.dumps(dict(settings), sort_keys=True)
+        longest_s = max(float(settings.get(key, 0.0)) for key in _INTERVALS)
+        drain_s = max(scenario.run.drain_s, LEAST_DRAIN_S, 2 * longest_s)
+        return json.dumps({**settings, "run.drain_s": drain_s}, sort_keys=True)

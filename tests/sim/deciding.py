@@ -1,0 +1,43 @@
+"""What the tests of deciding share: small scenarios, one thread to run them, evaluations made up by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sim.decide.evaluation import Evaluation, Evaluator, Ran
+from sim.decide.requirement import Requirement
+from sim.experiment.executors import open_executor
+from sim.metrics.vocabulary import METRICS
+from sim.scenario import Scenario, scenario_from
+from sim.thresholds import parse_threshold
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "workload": {"kind": "poisson", "rate_per_s": 0.2},
+    "network": {"one_way": {"kind": "constant", "mean_s": 0.02}},
+    "receiver": {"service": {"kind": "constant", "mean_s": 0.01}},
+    "run": {"duration_s": 3000.0, "on_time_s": 10.0},
+}
+
+
+def small(**tables: Any) -> Scenario:
+    return scenario_from(SMALL | tables)
+
+
+def bounds(*texts: str) -> list[Requirement]:
+    return [Requirement(parse_threshold(text, METRICS)) for text in texts]
+
+
+@contextmanager
+def evaluating(scenario: Scenario, replications: int = 3, seed: int = 7) -> Iterator[Evaluator]:
+    with open_executor("threads:1") as workers:
+        yield Evaluator(scenario, workers, replications, seed)
+
+
+def made_up(mechanism: str, settings: dict[str, Any] | None = None, **means: float) -> Evaluation:
+    """Two replications that agree, so that an interval is its mean; what is not given is 0."""
+    metrics = dict.fromkeys(METRICS, 0.0) | means
+    ran = Ran(metrics, metrics, {}, 1000)
+    return Evaluation(mechanism, settings or {}, (ran, ran))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,6 +35,7 @@ class _Numbers(NamedTuple):
     sender_wake_s: float
     request_work_s: float
     wake_s: float
+    cooling_s: float
     write_work_s: float
     row_work_s: float
     report_work_s: float
@@ -42,6 +44,7 @@ class _Numbers(NamedTuple):
     settle_after_s: float
     workers: int
     serves_at_once: bool
+    lateness: Distribution
     request_transit: Distribution
     persist: Distribution
     response_transit: Distribution
@@ -50,16 +53,26 @@ class _Numbers(NamedTuple):
 
 
 @jit
+def woken_s(wake_s: float, cooling_s: float, idle_s: float) -> float:
+    """What waking a core costs that was idle for so long; both engines ask."""
+    if cooling_s == 0.0:
+        return wake_s
+    return wake_s * (1.0 - math.exp(-idle_s / cooling_s))
+
+
+@jit
 def _pass(
     numbers: _Numbers,
     intended_s: _Floats,
     seed: int,
+    sent: _Floats,
+    received: _Floats,
     acknowledged: _Floats,
     visible: _Floats,
     totals: _Floats,
 ) -> None:
     n = len(intended_s)
-    heap = [(intended_s[0], _DUE, 0)]
+    heap = [(intended_s[0] + sample(numbers.lateness, seed, _TIMER, 0, 1), _DUE, 0)]
     # Parsed webhooks wait in one line, are stored in that order and queue for workers in that order.
     parsed = np.empty(n, dtype=np.int64)
     parsed_count, stored_from, stored_to, served_from, offered_to = 0, 0, 0, 0, 0
@@ -68,12 +81,13 @@ def _pass(
     core_jobs, core_next, core_running = [(_GATHER, 0, 0.0)], 1, False
     sender_now, core_now = (_SEND, 0), (_GATHER, 0)
     statements, statement_next, statement_number = [_NOTHING_TO_STORE], 1, 0
+    sender_idle_since_s, core_idle_since_s = -math.inf, -math.inf
     gathering, storing, writing, settling = False, False, False, False
     size = 0  # of the statement that is executed or persisted now
     free = numbers.workers
     groups, settles, wakes, busy_s, sender_busy_s, now = 0, 0, 0, 0.0, 0.0, 0.0
     for i in range(1, n):
-        heappush(heap, (intended_s[i], _DUE, i))
+        heappush(heap, (intended_s[i] + sample(numbers.lateness, seed, _TIMER, i, 1), _DUE, i))
     while len(heap) > 0:
         now, kind, i = heappop(heap)
         store, serve, begin_statement = False, False, False
@@ -86,6 +100,7 @@ def _pass(
         elif kind == _SENDER_DONE:
             job, whose = sender_now
             if job == _SEND:
+                sent[whose] = now - numbers.send_work_s
                 transit_s = sample(numbers.request_transit, seed, _REQUEST_TRANSIT, whose, 0)
                 heappush(heap, (now + transit_s, _ARRIVED, whose))
             else:
@@ -93,6 +108,7 @@ def _pass(
         elif kind == _CORE_DONE:
             job, whose = core_now
             if job == _PARSE:
+                received[whose] = now
                 parsed[parsed_count] = whose
                 parsed_count += 1
                 if not storing and not gathering:
@@ -171,21 +187,23 @@ def _pass(
                 heappush(heap, (now + late_s, _SHOWN, i))
         if kind == _SENDER_DONE:
             sender_running = False
+            sender_idle_since_s = now
         if not sender_running and sender_next < len(sender_jobs):
             job, whose, work_s = sender_jobs[sender_next]
             sender_next += 1
             if kind != _SENDER_DONE:
-                work_s += numbers.sender_wake_s
+                work_s += woken_s(numbers.sender_wake_s, numbers.cooling_s, now - sender_idle_since_s)
             sender_now, sender_running = (job, whose), True
             sender_busy_s += work_s
             heappush(heap, (now + work_s, _SENDER_DONE, 0))
         if kind == _CORE_DONE:
             core_running = False
+            core_idle_since_s = now
         if not core_running and core_next < len(core_jobs):
             job, whose, work_s = core_jobs[core_next]
             core_next += 1
             if kind != _CORE_DONE:
-                work_s += numbers.wake_s
+                work_s += woken_s(numbers.wake_s, numbers.cooling_s, now - core_idle_since_s)
                 wakes += 1
             core_now, core_running = (job, whose), True
             busy_s += work_s
@@ -197,7 +215,7 @@ def _pass(
 
 def run(
     stages: Stages, intended_s: _Floats, seed: int
-) -> tuple[_Floats, _Floats, int, int, float, float, int, float]:
+) -> tuple[_Floats, _Floats, _Floats, _Floats, int, int, float, float, int, float]:
     """All of a `Passage` but the schedule."""
     numbers = _Numbers(
         stages.send_work_s,
@@ -205,6 +223,7 @@ def run(
         stages.sender_wake_s,
         stages.request_work_s,
         stages.wake_s,
+        stages.cooling_s,
         stages.write_work_s,
         stages.row_work_s,
         stages.report_work_s,
@@ -213,15 +232,18 @@ def run(
         stages.settle_after_s,
         stages.workers,
         stages.serves_at_once,
+        compile_distribution(stages.lateness),
         compile_distribution(stages.request_transit),
         compile_distribution(stages.persist),
         compile_distribution(stages.response_transit),
         compile_distribution(stages.service),
         compile_distribution(stages.timer),
     )
-    acknowledged = np.full(intended_s.size, np.nan)
-    visible = np.full(intended_s.size, np.nan)
+    sent, received, acknowledged, visible = (np.full(intended_s.size, np.nan) for _ in range(4))
     totals = np.zeros(6)
-    _pass(numbers, intended_s, seed, acknowledged, visible, totals)
+    _pass(numbers, intended_s, seed, sent, received, acknowledged, visible, totals)
     groups, settles, busy_s, sender_busy_s, wakes, end_s = totals.tolist()
-    return acknowledged, visible, int(groups), int(settles), busy_s, sender_busy_s, int(wakes), end_s
+    return (
+        sent, received, acknowledged, visible,
+        int(groups), int(settles), busy_s, sender_busy_s, int(wakes), end_s,
+    )  # fmt: skip

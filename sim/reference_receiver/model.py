@@ -17,6 +17,7 @@ Simultaneous happenings are in the order of `_Order`, then of the webhooks' numb
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.distributions import Distribution, compile_distribution, sample
+from sim.kernels.reference_receiver import woken_s
 from sim.mechanisms.world import Clock
 from sim.randomness import Stream
 from sim.reference_receiver.stages import Stages
@@ -50,8 +52,9 @@ class _Order(IntEnum):
 class _Core:
     """One job at a time, first come first served; a job that finds the core idle must wake it."""
 
-    def __init__(self, clock: Clock, done: _Order, wake_s: float) -> None:
-        self._clock, self._done, self._wake_s = clock, done, wake_s
+    def __init__(self, clock: Clock, done: _Order, wake_s: float, cooling_s: float) -> None:
+        self._clock, self._done, self._wake_s, self._cooling_s = clock, done, wake_s, cooling_s
+        self._idle_since_s = -math.inf
         self._jobs: deque[tuple[float, _Then]] = deque()
         self._running = False
         self.busy_s = 0.0
@@ -63,7 +66,8 @@ class _Core:
             self._jobs.append((work_s, then))
         else:
             self.wakes += 1
-            self._begin(work_s + self._wake_s, then)
+            idle_s = self._clock.now - self._idle_since_s
+            self._begin(work_s + woken_s(self._wake_s, self._cooling_s, idle_s), then)
 
     def _begin(self, work_s: float, then: _Then) -> None:
         self._running = True
@@ -75,6 +79,7 @@ class _Core:
                 self._begin(*self._jobs.popleft())
             else:
                 self._running = False
+                self._idle_since_s = self._clock.now
 
         _at(self._clock, self._clock.now + work_s, self._done, 0, end)
 
@@ -91,13 +96,16 @@ class _Machine:
     def __init__(self, stages: Stages, intended_s: _Floats, seed: int) -> None:
         self.clock = Clock()
         self.stages, self.seed = stages, seed
-        self.sender = _Core(self.clock, _Order.SENDER_DONE, stages.sender_wake_s)
-        self.core = _Core(self.clock, _Order.CORE_DONE, stages.wake_s)
+        self.sender = _Core(self.clock, _Order.SENDER_DONE, stages.sender_wake_s, stages.cooling_s)
+        self.core = _Core(self.clock, _Order.CORE_DONE, stages.wake_s, stages.cooling_s)
         self._transit = compile_distribution(stages.request_transit)
         self._return = compile_distribution(stages.response_transit)
         self._persist = compile_distribution(stages.persist)
         self._service = compile_distribution(stages.service)
         self._timer = compile_distribution(stages.timer)
+        self._lateness = compile_distribution(stages.lateness)
+        self.sent = np.full(intended_s.size, np.nan)
+        self.received = np.full(intended_s.size, np.nan)
         self.acknowledged = np.full(intended_s.size, np.nan)
         self.visible = np.full(intended_s.size, np.nan)
         self.groups = self.settles = 0
@@ -108,12 +116,14 @@ class _Machine:
         self._waiting: deque[int] = deque()
         self._free = stages.workers
         for i, due_s in enumerate(intended_s):
-            self._later(float(due_s), _Order.DUE, i, self.due)
+            noticed_s = float(due_s) + self._draw(self._lateness, Stream.TIMER, i, 1)
+            self._later(noticed_s, _Order.DUE, i, self.due)
 
     def due(self, i: int) -> None:
         """Webhook i is to be sent."""
 
         def sent() -> None:
+            self.sent[i] = self.clock.now - self.stages.send_work_s
             arrives_s = self.clock.now + self._draw(self._transit, Stream.REQUEST_TRANSIT, i)
             self._later(arrives_s, _Order.ARRIVED, i, self.arrived)
 
@@ -123,6 +133,7 @@ class _Machine:
         """It is at the receiver's socket."""
 
         def parsed() -> None:
+            self.received[i] = self.clock.now
             self._pending.append(i)
             if not self._storing and not self._gathering:
                 self._gathering = True
@@ -219,8 +230,8 @@ class _Machine:
         self.settles += 1
         self.write([])
 
-    def _draw(self, distribution: Distribution, stream: Stream, entity: int) -> float:
-        return sample(distribution, self.seed, stream, entity, 0)
+    def _draw(self, distribution: Distribution, stream: Stream, entity: int, index: int = 0) -> float:
+        return sample(distribution, self.seed, stream, entity, index)
 
     def _later(self, time_s: float, order: _Order, number: int, then: Callable[[int], None]) -> None:
         _at(self.clock, time_s, order, number, lambda _: then(number))
@@ -228,11 +239,11 @@ class _Machine:
 
 def run(
     stages: Stages, intended_s: _Floats, seed: int
-) -> tuple[_Floats, _Floats, int, int, float, float, int, float]:
+) -> tuple[_Floats, _Floats, _Floats, _Floats, int, int, float, float, int, float]:
     """All of a `Passage` but the schedule."""
     machine = _Machine(stages, intended_s, seed)
     machine.clock.run()
     return (
-        machine.acknowledged, machine.visible, machine.groups, machine.settles,
-        machine.core.busy_s, machine.sender.busy_s, machine.core.wakes, float(machine.clock.now),
+        machine.sent, machine.received, machine.acknowledged, machine.visible,
+        machine.groups, machine.settles, machine.core.busy_s, machine.sender.busy_s, machine.core.wakes, float(machine.clock.now),
     )  # fmt: skip

@@ -20,6 +20,8 @@ class Passage:
 
     Attributes:
         intended_s: when each was to be sent, ascending.
+        sent_s: when its sender took it up.
+        received_s: when the receiver had parsed it.
         acknowledged_s: when its sender had read the answer.
         visible_s: when it was visible.
         groups: commits that stored events.
@@ -30,6 +32,8 @@ class Passage:
     """
 
     intended_s: _Floats
+    sent_s: _Floats
+    received_s: _Floats
     acknowledged_s: _Floats
     visible_s: _Floats
     groups: int

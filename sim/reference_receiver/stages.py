@@ -33,10 +33,13 @@ class Stages(Spec):
 
     Attributes:
         send_work_s, read_work_s: the sender's core: to send one request, to read one answer.
-        sender_wake_s: and to wake up for either, when it was idle.
-        request_transit: from the send to the receiver's socket: lateness of the sender's timer, kernel, wire.
+        lateness: of the timer that tells the sender that a request is due.
+        sender_wake_s: to wake up for either, when the core was idle.
+        request_transit: from the send to the receiver's socket: kernel, wire.
         request_work_s: the receiver's core: parse one request and verify it.
         wake_s: what a job costs more when it finds the core idle: interrupt, context switch, cold caches.
+        cooling_s: how fast an idle core grows cold: after t idle seconds waking costs 1 − exp(−t/cooling_s)
+            of `wake_s` (or `sender_wake_s`); 0: all of it at once.
         write_work_s, row_work_s: one statement of the writer thread, and each event in it.
         persist: how long the disk then takes, while the core is free.
         report_work_s: the outcome of one statement handed back to the event loop.
@@ -51,10 +54,12 @@ class Stages(Spec):
 
     send_work_s: NonNegative = 0.0
     read_work_s: NonNegative = 0.0
+    lateness: DistributionSpec = NOTHING
     sender_wake_s: NonNegative = 0.0
     request_transit: DistributionSpec = NOTHING
     request_work_s: NonNegative = 0.0
     wake_s: NonNegative = 0.0
+    cooling_s: NonNegative = 0.0
     write_work_s: NonNegative = 0.0
     row_work_s: NonNegative = 0.0
     persist: DistributionSpec = NOTHING

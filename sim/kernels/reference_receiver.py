@@ -20,8 +20,8 @@ _Floats = NDArray[np.float64]
 
 # In their order when simultaneous.
 _SERVICE_END, _SHOWN, _SENDER_DONE, _CORE_DONE, _PERSISTED, _SETTLE, _DUE, _ARRIVED, _ANSWERED = range(9)
-_SEND, _READ = range(2)  # jobs of the sender's core
-_PARSE, _GATHER, _WRITE, _REPORT, _ANSWER = range(5)  # jobs of the receiver's
+_WAKE, _SEND, _READ = range(3)  # jobs of the sender's core
+_PARSE, _GATHER, _WRITE, _REPORT, _ANSWER = range(1, 6)  # jobs of the receiver's, besides waking
 _NOTHING_TO_STORE = 0
 _REQUEST_TRANSIT, _RESPONSE_TRANSIT = int(Stream.REQUEST_TRANSIT), int(Stream.RESPONSE_TRANSIT)
 _PERSIST, _SERVICE, _TIMER = int(Stream.PERSIST), int(Stream.SERVICE), int(Stream.TIMER)
@@ -103,7 +103,7 @@ def _pass(
                 sent[whose] = now - numbers.send_work_s
                 transit_s = sample(numbers.request_transit, seed, _REQUEST_TRANSIT, whose, 0)
                 heappush(heap, (now + transit_s, _ARRIVED, whose))
-            else:
+            elif job == _READ:
                 acknowledged[whose] = now
         elif kind == _CORE_DONE:
             job, whose = core_now
@@ -124,7 +124,7 @@ def _pass(
             elif job == _ANSWER:
                 transit_s = sample(numbers.response_transit, seed, _RESPONSE_TRANSIT, whose, 0)
                 heappush(heap, (now + transit_s, _ANSWERED, whose))
-            else:
+            elif job == _REPORT:
                 storing = False
                 if numbers.serves_at_once:
                     for place in range(stored_from, stored_to):
@@ -189,10 +189,12 @@ def _pass(
             sender_running = False
             sender_idle_since_s = now
         if not sender_running and sender_next < len(sender_jobs):
+            if kind != _SENDER_DONE:
+                extra_s = woken_s(numbers.sender_wake_s, numbers.cooling_s, now - sender_idle_since_s)
+                if extra_s > 0.0:
+                    sender_jobs.insert(sender_next + 1, (_WAKE, 0, extra_s))
             job, whose, work_s = sender_jobs[sender_next]
             sender_next += 1
-            if kind != _SENDER_DONE:
-                work_s += woken_s(numbers.sender_wake_s, numbers.cooling_s, now - sender_idle_since_s)
             sender_now, sender_running = (job, whose), True
             sender_busy_s += work_s
             heappush(heap, (now + work_s, _SENDER_DONE, 0))
@@ -200,11 +202,13 @@ def _pass(
             core_running = False
             core_idle_since_s = now
         if not core_running and core_next < len(core_jobs):
+            if kind != _CORE_DONE:
+                wakes += 1
+                extra_s = woken_s(numbers.wake_s, numbers.cooling_s, now - core_idle_since_s)
+                if extra_s > 0.0:
+                    core_jobs.insert(core_next + 1, (_WAKE, 0, extra_s))
             job, whose, work_s = core_jobs[core_next]
             core_next += 1
-            if kind != _CORE_DONE:
-                work_s += woken_s(numbers.wake_s, numbers.cooling_s, now - core_idle_since_s)
-                wakes += 1
             core_now, core_running = (job, whose), True
             busy_s += work_s
             heappush(heap, (now + work_s, _CORE_DONE, 0))

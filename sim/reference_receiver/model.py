@@ -50,7 +50,7 @@ class _Order(IntEnum):
 
 
 class _Core:
-    """One job at a time, first come first served; a job that finds the core idle must wake it."""
+    """One job at a time, first come first served; one that finds the core idle leaves it work for later."""
 
     def __init__(self, clock: Clock, done: _Order, wake_s: float, cooling_s: float) -> None:
         self._clock, self._done, self._wake_s, self._cooling_s = clock, done, wake_s, cooling_s
@@ -64,10 +64,12 @@ class _Core:
         """Do so much, when all that was asked before is done; then go on with `then`."""
         if self._running:
             self._jobs.append((work_s, then))
-        else:
-            self.wakes += 1
-            idle_s = self._clock.now - self._idle_since_s
-            self._begin(work_s + woken_s(self._wake_s, self._cooling_s, idle_s), then)
+            return
+        self.wakes += 1
+        extra_s = woken_s(self._wake_s, self._cooling_s, self._clock.now - self._idle_since_s)
+        if extra_s > 0:
+            self._jobs.append((extra_s, _nothing))
+        self._begin(work_s, then)
 
     def _begin(self, work_s: float, then: _Then) -> None:
         self._running = True
@@ -82,6 +84,10 @@ class _Core:
                 self._idle_since_s = self._clock.now
 
         _at(self._clock, self._clock.now + work_s, self._done, 0, end)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _at(clock: Clock, time_s: float, order: _Order, number: int, then: Callable[[object], None]) -> None:
@@ -245,5 +251,6 @@ def run(
     machine.clock.run()
     return (
         machine.sent, machine.received, machine.acknowledged, machine.visible,
-        machine.groups, machine.settles, machine.core.busy_s, machine.sender.busy_s, machine.core.wakes, float(machine.clock.now),
+        machine.groups, machine.settles, machine.core.busy_s, machine.sender.busy_s,
+        machine.core.wakes, float(machine.clock.now),
     )  # fmt: skip

@@ -77,7 +77,9 @@ def calibrate(light: Sequence[Observed], saturated: Observed) -> Calibration:
         raise VoidRun(f"a calibration needs light loads at two rates or more, got {len(light)}")
     for each in (*light, saturated):
         if not np.isfinite([each.cost.loop_s, each.cost.statement_s, each.cost.sender_s]).all():
-            raise VoidRun("a calibration needs the CPU time of receiver and generator, which a load did not tell")
+            raise VoidRun(
+                "a calibration needs the CPU time of receiver and generator, which a load did not tell"
+            )
     stages = _warm(light[-1], saturated)
     for _ in range(2):  # the second time with the times beside the cores known
         stages = _woken(stages, light)
@@ -138,24 +140,30 @@ def _modelled(stages: Stages, load: Observed) -> tuple[float, float]:
 
 
 def met_nobody(load: Observed | Passage) -> np.ndarray:
-    """Which events were sent when all before them were answered, and were answered before the next was due."""
+    """Which events were due when all before them were answered.
+
+    Whether others came while they were on their way does not matter: to leave out those would leave out the
+    slow ones.
+    """
     answered_s = np.maximum.accumulate(np.nan_to_num(load.acknowledged_s, nan=np.inf))
-    alone = np.ones(load.intended_s.size, dtype=np.bool_)
+    alone = ~np.isnan(load.acknowledged_s)
     alone[1:] &= load.intended_s[1:] > answered_s[:-1]
-    alone[:-1] &= load.acknowledged_s[:-1] < load.intended_s[1:]
-    return alone & ~np.isnan(load.acknowledged_s)
+    return alone
 
 
 def _beside(stages: Stages, load: Observed) -> tuple[Stages, int]:
     """With what passed beside the cores, taken from the events of a load that met nobody."""
     bare = stages.model_copy(
         update=dict.fromkeys(
-            ("lateness", "request_transit", "persist", "response_transit"), Constant(kind="constant", mean_s=0.0)
+            ("lateness", "request_transit", "persist", "response_transit"),
+            Constant(kind="constant", mean_s=0.0),
         )
     )
     alone = met_nobody(load) & load.counts & ~np.isnan(load.received_s + load.visible_s)
     if alone.sum() < LEAST_ALONE:
-        raise VoidRun(f"only {alone.sum()} events of the light load met nobody; {LEAST_ALONE} are needed: lower it")
+        raise VoidRun(
+            f"only {alone.sum()} events of the light load met nobody; {LEAST_ALONE} are needed: lower it"
+        )
     passage = pass_through(bare, load.intended_s, SEED)
     quiet = met_nobody(passage)
     steps = ("intended_s", "sent_s", "received_s", "visible_s", "acknowledged_s")

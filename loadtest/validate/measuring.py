@@ -122,6 +122,4 @@ class Bench:
 
     def burst(self, offered_per_s: float, seed: int) -> Measured:
         """Offer more than can be done; `Observed.throughput_per_s` is what was done."""
-        return self.run(
-            offered_per_s, BURST_S, seed, warmup_s=0.5, lag_limit_s=1e9, expected=GENERATOR_RULES
-        )
+        return self.run(offered_per_s, BURST_S, seed, warmup_s=0.5, lag_limit_s=1e9, expected=GENERATOR_RULES)

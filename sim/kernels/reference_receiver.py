@@ -67,6 +67,8 @@ def _pass(
     seed: int,
     sent: _Floats,
     received: _Floats,
+    stored: _Floats,
+    begun: _Floats,
     acknowledged: _Floats,
     visible: _Floats,
     totals: _Floats,
@@ -82,6 +84,7 @@ def _pass(
     sender_now, core_now = (_SEND, 0), (_GATHER, 0)
     statements, statement_next, statement_number = [_NOTHING_TO_STORE], 1, 0
     sender_idle_since_s, core_idle_since_s = -math.inf, -math.inf
+    sender_left_s, core_left_s = 0.0, 0.0
     gathering, storing, writing, settling = False, False, False, False
     size = 0  # of the statement that is executed or persisted now
     free = numbers.workers
@@ -126,8 +129,11 @@ def _pass(
                 heappush(heap, (now + transit_s, _ANSWERED, whose))
             elif job == _REPORT:
                 storing = False
+                for place in range(stored_from, stored_to):
+                    stored[parsed[place]] = now
                 if numbers.serves_at_once:
                     for place in range(stored_from, stored_to):
+                        begun[parsed[place]] = now
                         visible[parsed[place]] = now
                     if not settling:
                         settling = True
@@ -180,6 +186,7 @@ def _pass(
             while free > 0 and served_from < offered_to:
                 event = parsed[served_from]
                 served_from += 1
+                begun[event] = now
                 free -= 1
                 service_s = sample(numbers.service, seed, _SERVICE, event, 0)
                 heappush(heap, (now + service_s, _SERVICE_END, event))
@@ -187,12 +194,16 @@ def _pass(
                 heappush(heap, (now + late_s, _SHOWN, i))
         if kind == _SENDER_DONE:
             sender_running = False
-            sender_idle_since_s = now
+            if sender_next == len(sender_jobs):
+                if sender_left_s > 0.0:
+                    sender_jobs.append((_WAKE, 0, sender_left_s))
+                    sender_left_s = 0.0
+                else:
+                    sender_idle_since_s = now
         if not sender_running and sender_next < len(sender_jobs):
             if kind != _SENDER_DONE:
-                extra_s = woken_s(numbers.sender_wake_s, numbers.cooling_s, now - sender_idle_since_s)
-                if extra_s > 0.0:
-                    sender_jobs.insert(sender_next + 1, (_WAKE, 0, extra_s))
+                idle_s = now - sender_idle_since_s
+                sender_left_s = woken_s(numbers.sender_wake_s, numbers.cooling_s, idle_s)
             job, whose, work_s = sender_jobs[sender_next]
             sender_next += 1
             sender_now, sender_running = (job, whose), True
@@ -200,13 +211,16 @@ def _pass(
             heappush(heap, (now + work_s, _SENDER_DONE, 0))
         if kind == _CORE_DONE:
             core_running = False
-            core_idle_since_s = now
+            if core_next == len(core_jobs):
+                if core_left_s > 0.0:
+                    core_jobs.append((_WAKE, 0, core_left_s))
+                    core_left_s = 0.0
+                else:
+                    core_idle_since_s = now
         if not core_running and core_next < len(core_jobs):
             if kind != _CORE_DONE:
                 wakes += 1
-                extra_s = woken_s(numbers.wake_s, numbers.cooling_s, now - core_idle_since_s)
-                if extra_s > 0.0:
-                    core_jobs.insert(core_next + 1, (_WAKE, 0, extra_s))
+                core_left_s = woken_s(numbers.wake_s, numbers.cooling_s, now - core_idle_since_s)
             job, whose, work_s = core_jobs[core_next]
             core_next += 1
             core_now, core_running = (job, whose), True
@@ -219,7 +233,7 @@ def _pass(
 
 def run(
     stages: Stages, intended_s: _Floats, seed: int
-) -> tuple[_Floats, _Floats, _Floats, _Floats, int, int, float, float, int, float]:
+) -> tuple[_Floats, _Floats, _Floats, _Floats, _Floats, _Floats, int, int, float, float, int, float]:
     """All of a `Passage` but the schedule."""
     numbers = _Numbers(
         stages.send_work_s,
@@ -243,11 +257,12 @@ def run(
         compile_distribution(stages.service),
         compile_distribution(stages.timer),
     )
-    sent, received, acknowledged, visible = (np.full(intended_s.size, np.nan) for _ in range(4))
+    times = tuple(np.full(intended_s.size, np.nan) for _ in range(6))
+    sent, received, stored, begun, acknowledged, visible = times
     totals = np.zeros(6)
-    _pass(numbers, intended_s, seed, sent, received, acknowledged, visible, totals)
+    _pass(numbers, intended_s, seed, sent, received, stored, begun, acknowledged, visible, totals)
     groups, settles, busy_s, sender_busy_s, wakes, end_s = totals.tolist()
     return (
-        sent, received, acknowledged, visible,
+        sent, received, stored, begun, acknowledged, visible,
         int(groups), int(settles), busy_s, sender_busy_s, int(wakes), end_s,
     )  # fmt: skip

@@ -50,13 +50,17 @@ class _Order(IntEnum):
 
 
 class _Core:
-    """One job at a time, first come first served; one that finds the core idle leaves it work for later."""
+    """One job at a time, first come first served; one that finds the core idle leaves it work behind.
+
+    That is done when nothing else is asked for.
+    """
 
     def __init__(self, clock: Clock, done: _Order, wake_s: float, cooling_s: float) -> None:
         self._clock, self._done, self._wake_s, self._cooling_s = clock, done, wake_s, cooling_s
         self._idle_since_s = -math.inf
         self._jobs: deque[tuple[float, _Then]] = deque()
         self._running = False
+        self._left_s = 0.0
         self.busy_s = 0.0
         self.wakes = 0
 
@@ -66,9 +70,7 @@ class _Core:
             self._jobs.append((work_s, then))
             return
         self.wakes += 1
-        extra_s = woken_s(self._wake_s, self._cooling_s, self._clock.now - self._idle_since_s)
-        if extra_s > 0:
-            self._jobs.append((extra_s, _nothing))
+        self._left_s = woken_s(self._wake_s, self._cooling_s, self._clock.now - self._idle_since_s)
         self._begin(work_s, then)
 
     def _begin(self, work_s: float, then: _Then) -> None:
@@ -79,6 +81,9 @@ class _Core:
             then()
             if self._jobs:
                 self._begin(*self._jobs.popleft())
+            elif self._left_s > 0:
+                left_s, self._left_s = self._left_s, 0.0
+                self._begin(left_s, _nothing)
             else:
                 self._running = False
                 self._idle_since_s = self._clock.now
@@ -112,6 +117,8 @@ class _Machine:
         self._lateness = compile_distribution(stages.lateness)
         self.sent = np.full(intended_s.size, np.nan)
         self.received = np.full(intended_s.size, np.nan)
+        self.stored = np.full(intended_s.size, np.nan)
+        self.begun = np.full(intended_s.size, np.nan)
         self.acknowledged = np.full(intended_s.size, np.nan)
         self.visible = np.full(intended_s.size, np.nan)
         self.groups = self.settles = 0
@@ -188,7 +195,9 @@ class _Machine:
         """The event loop hears that a group is stored."""
         self._storing = False
         for i in group:
+            self.stored[i] = self.clock.now
             if self.stages.serves_at_once:
+                self.begun[i] = self.clock.now
                 self._show(i)
             else:
                 self._waiting.append(i)
@@ -214,6 +223,7 @@ class _Machine:
         while self._free and self._waiting:
             i = self._waiting.popleft()
             self._free -= 1
+            self.begun[i] = self.clock.now
             ends_s = self.clock.now + self._draw(self._service, Stream.SERVICE, i)
             self._later(ends_s, _Order.SERVICE_END, i, self.served)
 
@@ -245,12 +255,12 @@ class _Machine:
 
 def run(
     stages: Stages, intended_s: _Floats, seed: int
-) -> tuple[_Floats, _Floats, _Floats, _Floats, int, int, float, float, int, float]:
+) -> tuple[_Floats, _Floats, _Floats, _Floats, _Floats, _Floats, int, int, float, float, int, float]:
     """All of a `Passage` but the schedule."""
     machine = _Machine(stages, intended_s, seed)
     machine.clock.run()
     return (
-        machine.sent, machine.received, machine.acknowledged, machine.visible,
+        machine.sent, machine.received, machine.stored, machine.begun, machine.acknowledged, machine.visible,
         machine.groups, machine.settles, machine.core.busy_s, machine.sender.busy_s,
         machine.core.wakes, float(machine.clock.now),
     )  # fmt: skip

@@ -22,6 +22,8 @@ class Passage:
         intended_s: when each was to be sent, ascending.
         sent_s: when its sender took it up.
         received_s: when the receiver had parsed it.
+        stored_s: when its event loop knew it stored.
+        begun_s: when a worker began to serve it.
         acknowledged_s: when its sender had read the answer.
         visible_s: when it was visible.
         groups: commits that stored events.
@@ -34,6 +36,8 @@ class Passage:
     intended_s: _Floats
     sent_s: _Floats
     received_s: _Floats
+    stored_s: _Floats
+    begun_s: _Floats
     acknowledged_s: _Floats
     visible_s: _Floats
     groups: int
@@ -47,6 +51,11 @@ class Passage:
     def work_per_event_s(self) -> float:
         """The receiver's work an event."""
         return self.busy_s / self.intended_s.size
+
+    def queue_mean(self, start_s: float, end_s: float) -> float:
+        """Events that waited for a worker, averaged over [start_s, end_s)."""
+        waited_s = np.clip(self.begun_s, start_s, end_s) - np.clip(self.stored_s, start_s, end_s)
+        return float(waited_s.sum()) / (end_s - start_s)
 
     @property
     def groups_per_event(self) -> float:

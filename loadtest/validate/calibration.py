@@ -2,8 +2,8 @@
 
 What each measurement is taken for:
 
-- *The burst* (as much as sender and receiver can do): a core that never idles pays no wake-ups, and groups are
-  so large that a commit costs an event next to nothing. So its CPU an event is the warm work an event:
+- *The burst* (as much as sender and receiver can do): a core that never idles pays no wake-ups, and groups
+  are so large that a commit costs an event next to nothing. So its CPU an event is the warm work an event:
   request, row and answer at the receiver, send and read at the sender.
 - *The server's own timings* at the busiest light load: CPU a statement.
 - *CPU an event at two or more light loads*: what exceeds the warm work is waking cores, the more the longer
@@ -30,8 +30,8 @@ from sim.errors import VoidRun
 from sim.reference_receiver import Passage, Stages, pass_through
 
 REQUEST_SHARE = 0.7
-"""Of the loop's work an event, what is done before the event is stored: parsing and verifying, against writing
-an answer. Assumed: where in the tandem a job is done moves waiting from one visit to the other, not its sum."""
+"""Of the loop's work an event, what is done before it is stored: parsing and verifying, against writing an
+answer. Assumed: where in the tandem a job is done moves waiting from one visit to the other, not its sum."""
 
 SEND_SHARE = 0.6
 """The same of the sender's work."""
@@ -129,7 +129,9 @@ def _woken(stages: Stages, light: Sequence[Observed]) -> Stages:
 
     limits = np.log([1e-7, 1e-7, 1e-5]), np.log([1e-2, 1e-2, 1.0])
     # The cost is a sum over a simulation's happenings: smooth at large, rough at small.
-    fitted = least_squares(differences, np.log([1e-4, 1e-4, 3e-3]), bounds=limits, diff_step=0.02)
+    fitted = least_squares(
+        differences, np.log([1e-4, 1e-4, 3e-3]), bounds=limits, diff_step=[0.05], max_nfev=20
+    )
     return with_costs(fitted.x)
 
 
@@ -196,7 +198,8 @@ def with_service(
 
     Args:
         calibration: of the receiver without service.
-        service: as stated. workers: how many.
+        service: as stated.
+        workers: how many.
         light: a load so light that next to nobody waits for a worker.
         service_s: the service that each of its events was given.
     """

@@ -117,9 +117,12 @@ def compare(
     """Compare replications pair by pair.
 
     Args:
-        part, load: what was measured.
-        predicted, measured: each replication's metrics, in the same order.
-        tolerances: of the metrics that are judged. others: metrics that are only reported.
+        part: of the validation.
+        load: which.
+        predicted: each replication's metrics.
+        measured: the same, in the same order.
+        tolerances: of the metrics that are judged.
+        others: metrics that are only reported.
 
     Raises:
         ValueError: there are not as many predictions as measurements, or none.
@@ -140,7 +143,7 @@ def compare(
 
 
 def relative_error(predicted: float, measured: float) -> float:
-    """predicted / measured − 1; of nothing measured, 0 if nothing was predicted, else infinite."""
+    """What a prediction is off by, as a share of what was measured; of nothing, 0 or infinite."""
     if measured == 0:
         return 0.0 if predicted == 0 else math.copysign(math.inf, predicted)
     return predicted / measured - 1
@@ -158,7 +161,8 @@ def kolmogorov_smirnov(
     """The distance of two distributions with its bootstrap interval, blocks as long as in the measurement.
 
     Args:
-        predicted_s, measured_s: latencies in the order of creation; NaN never came, and counts as late.
+        predicted_s: latencies in the order of creation; NaN never came, and counts as late.
+        measured_s: the same, measured.
         created_s: of the measured ones.
         confidence: of the interval.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loadtest.runner import Progress, load
 from loadtest.schedule import DEFAULT_POOL_SIZE
@@ -35,12 +35,14 @@ class Measured:
         seed: of its events and services.
         void: reasons to distrust it.
         folder: the name of its run folder.
+        metrics: by name, as the load reports them.
     """
 
     observed: Observed
     seed: int
     void: tuple[str, ...]
     folder: str
+    metrics: dict[str, float]
 
 
 @dataclass
@@ -79,12 +81,13 @@ class Bench:
             rate_per_s: of a Poisson process.
             duration_s: seconds that count, after the warm-up.
             seed: of the schedule and the services.
-            service: as stated. workers: how many serve.
+            service: as stated.
+            workers: how many serve.
             warmup_s: seconds before.
             lag_limit_s: p99 of the generator's lag above which the load is void.
             expected: void rules that this load is meant to break.
         """
-        values = {
+        values: dict[str, Any] = {
             "subscribers.count": 1,
             "receiver.service": {"kind": "constant", "mean_s": 0.0}
             if service is None
@@ -115,7 +118,11 @@ class Bench:
             str(reason) for reason in run.void if not (isinstance(reason, Reason) and reason.rule in expected)
         )
         measured = Measured(
-            observed(run, warmup_s, result.scenario.run.duration_s), seed, void, result.path.name
+            observed(run, warmup_s, result.scenario.run.duration_s),
+            seed,
+            void,
+            result.path.name,
+            run.metrics,
         )
         self.measured.append(measured)
         return measured

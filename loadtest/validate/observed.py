@@ -23,8 +23,8 @@ class Cost:
     """What an event cost, CPU-seconds each, of the events within the window.
 
     Attributes:
-        receiver_s: of the receiver's whole process, above idle. loop_s: of its event loop. statement_s: of its
-            writer thread. sender_s: of the generator.
+        receiver_s: of the receiver's whole process, above idle. loop_s: of its event loop.
+        statement_s: of its writer thread. sender_s: of the generator.
         groups: commits an event that stored events. statements: of all kinds.
         disk_s: how long a statement took beyond its CPU time, on average.
     """
@@ -43,7 +43,7 @@ class Observed:
     """One measured load, event by event; times in seconds since the run's origin, NaN where it never came.
 
     Attributes:
-        intended_s, sent_s, received_s, visible_s, acknowledged_s: of each event, in the order of the schedule.
+        intended_s, sent_s, received_s, visible_s, acknowledged_s: of each event, in the schedule's order.
         warmup_s: what was intended earlier does not count.
         duration_s: until when events were intended.
         cost: NaN where it was not measured.

@@ -95,6 +95,22 @@ def calibrate(light: Sequence[Observed], saturated: Observed) -> Calibration:
     )
 
 
+def calibrate_from_one(load: Observed) -> Stages:
+    """What a single load tells of the stages: its CPU as it is, what waking costs not told apart.
+
+    So CPU an event does not fall with load as it really does, and a prediction for higher loads errs on the
+    late side.
+
+    Raises:
+        VoidRun: a cost is missing, or too few events met nobody.
+    """
+    if not np.isfinite([load.cost.loop_s, load.cost.statement_s, load.cost.sender_s]).all():
+        raise VoidRun(
+            "a calibration needs the CPU time of receiver and generator, which the load did not tell"
+        )
+    return _beside(_warm(load, load), load)[0]
+
+
 def _warm(light: Observed, saturated: Observed) -> Stages:
     write_s = light.cost.statement_s / light.cost.statements
     row_s = max(0.0, saturated.cost.statement_s - write_s * saturated.cost.statements)

@@ -11,7 +11,15 @@ from loadtest.plans import plan_of
 from loadtest.runner.figures_of_merit import judged_record_metrics
 from loadtest.runner.inquiries import event_loop_at
 from loadtest.runner.loads.outside import begin, seen_from_outside, window_start_us
-from loadtest.runner.outcome import Measured, count, deliveries, finish, last_visible_us, received_us, sender_counters
+from loadtest.runner.outcome import (
+    Measured,
+    count,
+    deliveries,
+    finish,
+    last_visible_us,
+    received_us,
+    sender_counters,
+)
 from loadtest.runner.processes import Child
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -38,8 +39,8 @@ def validate_command(
         typer.Option(
             "--from",
             metavar="RUN|CSV|LOG",
-            help="instead, predict from a load or a validation of yours, from a CSV of service times, or from "
-            "an access log that ends in durations",
+            help="instead, predict from a load or a validation of yours, from a CSV of service times, or "
+            "from an access log that ends in durations",
         ),
     ] = None,
     rates: Annotated[
@@ -196,4 +197,4 @@ def show_forecasts(result: WhatIf) -> None:
 
 
 def _share(share: float) -> str:
-    return "–" if share != share else f"{100 * share:.0f} %"  # noqa: PLR0124 - NaN
+    return "–" if math.isnan(share) else f"{100 * share:.0f} %"

@@ -102,7 +102,7 @@ def observed(run: ArmRun | Repetition, warmup_s: float, duration_s: float) -> Ob
         _seconds(done_us, origin_us),
         warmup_s,
         duration_s,
-        _cost(run),
+        _cost(run, warmup_s),
     )
 
 
@@ -110,15 +110,19 @@ def _seconds(times_us: IntArray, origin_us: int) -> FloatArray:
     return np.where(times_us == MISSING_US, np.nan, (times_us - origin_us) / 1e6)
 
 
-def _cost(run: ArmRun | Repetition) -> Cost:
+def _cost(run: ArmRun | Repetition, warmup_s: float) -> Cost:
     status, metrics = run.notes.get("receiver_status", {}), run.metrics
     stored = status.get("accepted") or math.nan
     statements = status.get("statements") or math.nan
     achieved = metrics.get("achieved_rate_per_s") or math.nan
+    receiver_s = metrics.get("receiver_cpu_s_per_1k", math.nan) / 1000
+    statement_s = status.get("statement_cpu_s", math.nan) / stored
+    # Without a warm-up the counts begin with the process, and its start is not the events' doing.
+    loop_s = status.get("loop_cpu_s", math.nan) / stored if warmup_s > 0 else receiver_s - statement_s
     return Cost(
-        receiver_s=metrics.get("receiver_cpu_s_per_1k", math.nan) / 1000,
-        loop_s=status.get("loop_cpu_s", math.nan) / stored,
-        statement_s=status.get("statement_cpu_s", math.nan) / stored,
+        receiver_s=receiver_s,
+        loop_s=loop_s,
+        statement_s=statement_s,
         sender_s=metrics.get("generator_cpu_share", math.nan) / achieved,
         groups=status.get("groups", math.nan) / stored,
         statements=statements / stored,

@@ -7,7 +7,7 @@ loopback and the servers takes is calibrated, from a light race at another inter
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,9 @@ POLLING = {"latency_mean_s": 0.03, "latency_p50_s": 0.03, "latency_p95_s": 0.03,
 POLLING_OTHERS = ("latency_p99_s", "requests_per_event", "batch_mean")
 LIGHT_INTERVAL_S = 0.25
 INTERVALS_S = (0.5, 1.0)
+INTERVALS = 30
+"""How many a race lasts at least."""
+
 
 LONG_POLLING = {"requests_per_event": 0.03}
 LONG_POLLING_OTHERS = ("latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "empty_ratio")
@@ -81,7 +84,7 @@ def polling(track: Track, scenario: Scenario, plan: Plan) -> Part:
     """P1 to P4 by measurement: latency over the interval, empty polls, batches."""
 
     def at(interval_s: float) -> Scenario:
-        return _quiet(scenario, max(plan.duration_s, 20 * interval_s)).with_values(
+        return _quiet(scenario, max(plan.duration_s, INTERVALS * interval_s)).with_values(
             **{
                 "workload": _poisson(scenario, EVENTS_PER_INTERVAL / interval_s),
                 "polling.interval_s": interval_s,
@@ -90,13 +93,13 @@ def polling(track: Track, scenario: Scenario, plan: Plan) -> Part:
             }
         )
 
-    way_s, light = _way_s(track, at(LIGHT_INTERVAL_S), "polling", plan.seed_of(400))
+    way, light = _way(track, at(LIGHT_INTERVAL_S), "polling", plan.seed_of(400))
     builder = Builder("polling", "polling at intervals that were not calibrated at", "latency")
-    builder.notes |= {"way_s": way_s, "light": light}
+    builder.notes |= {"way": asdict(way), "light": light}
     for place, interval_s in enumerate(INTERVALS_S):
 
         def replicate(number: int, interval_s: float = interval_s, place: int = place) -> Replicate:
-            return _raced(track, at(interval_s), "polling", plan.seed_of(401 + place, number), way_s)
+            return _raced(track, at(interval_s), "polling", plan.seed_of(401 + place, number), way)
 
         builder.load(f"every {interval_s:g} s", plan.runs, replicate, POLLING, POLLING_OTHERS)
     return builder.part()
@@ -108,13 +111,13 @@ def long_polling(track: Track, scenario: Scenario, plan: Plan) -> Part:
     def at(rate_per_s: float) -> Scenario:
         return _quiet(scenario, plan.duration_s).with_values(**{"workload": _poisson(scenario, rate_per_s)})
 
-    way_s, light = _way_s(track, at(LIGHT_RATE_PER_S), "long_polling", plan.seed_of(500))
+    way, light = _way(track, at(LIGHT_RATE_PER_S), "long_polling", plan.seed_of(500))
     builder = Builder("long_polling", "long polling at rates that were not calibrated at", "latency")
-    builder.notes |= {"way_s": way_s, "light": light}
+    builder.notes |= {"way": asdict(way), "light": light}
     for place, rate_per_s in enumerate(RATES_PER_S):
 
         def replicate(number: int, rate_per_s: float = rate_per_s, place: int = place) -> Replicate:
-            return _raced(track, at(rate_per_s), "long_polling", plan.seed_of(501 + place, number), way_s)
+            return _raced(track, at(rate_per_s), "long_polling", plan.seed_of(501 + place, number), way)
 
         builder.load(f"{rate_per_s:g}/s", plan.runs, replicate, LONG_POLLING, LONG_POLLING_OTHERS)
     return builder.part()
@@ -150,7 +153,7 @@ def recovery(track: Track, scenario: Scenario, plan: Plan) -> Part:
 
         def replicate(number: int, arm: str = arm, place: int = place) -> Replicate:
             seed = plan.seed_of(600 + place, number)
-            return _raced(track, disturbed, arm, seed, scenario.network.one_way.mean_s, (OUTAGES,))
+            return _raced(track, disturbed, arm, seed, Way(0.0, scenario.network.one_way.mean_s), (OUTAGES,))
 
         builder.load(arm, plan.runs, replicate, RECOVERY, RECOVERY_OTHERS)
     return builder.part()
@@ -178,32 +181,47 @@ def _quiet(scenario: Scenario, duration_s: float) -> Scenario:
     )
 
 
-def _way_s(track: Track, scenario: Scenario, arm: str, seed: int) -> tuple[float, str]:
-    """What the way takes beyond the model's waiting, seconds, from a light race; and that race's folder."""
+@dataclass(frozen=True)
+class Way:
+    """What loopback and the servers take.
+
+    Attributes:
+        up_s: from an event's time until the provider shows it: its publication, whole.
+        down_s: from there until it is visible, beyond what the model waits.
+    """
+
+    up_s: float
+    down_s: float
+
+
+def _way(track: Track, scenario: Scenario, arm: str, seed: int) -> tuple[Way, str]:
+    """The way, as the medians of a light race; and that race's folder."""
     result = track.run(scenario, arm, seed)
-    predicted = simulate(_over(result.scenario, 0.0), (arm,), seed=seed)
-    measured_s = _latency_s(result.runs[0])
-    predicted_s = _simulated_s(predicted, arm)
+    (run,) = result.runs
+    up_s = float(np.median(run.samples.corrected_us)) / 1e6
+    predicted = simulate(_over(result.scenario, Way(up_s, 0.0)), (arm,), seed=seed)
+    measured_s, predicted_s = _latency_s(run), _simulated_s(predicted, arm)
     both = np.isfinite(measured_s) & np.isfinite(predicted_s)
-    return max(0.0, float(np.median(measured_s[both] - predicted_s[both]))), result.path.name
+    return Way(up_s, max(0.0, float(np.median(measured_s[both] - predicted_s[both])))), result.path.name
 
 
-def _over(scenario: Scenario, way_s: float) -> Scenario:
-    """The same with so long a way, and an API that takes nothing beside it."""
+def _over(scenario: Scenario, way: Way) -> Scenario:
+    """The same over that way, with an API that takes nothing beside it."""
     return scenario.with_values(
         **{
-            "network.one_way": {"kind": "constant", "mean_s": way_s},
+            "network.one_way": {"kind": "constant", "mean_s": way.down_s},
             "provider_api.service": {"kind": "constant", "mean_s": 0.0},
+            "provider_api.feed_lag_s": scenario.provider_api.feed_lag_s + way.up_s,
         }
     )
 
 
 def _raced(
-    track: Track, scenario: Scenario, arm: str, seed: int, way_s: float, faults: Sequence[str] = ()
+    track: Track, scenario: Scenario, arm: str, seed: int, way: Way, faults: Sequence[str] = ()
 ) -> Replicate:
     result = track.run(scenario, arm, seed, faults)
     (run,) = result.runs
-    modelled = _over(result.scenario, way_s)
+    modelled = _over(result.scenario, way)
     if faults:
         modelled = _as_enacted(modelled, run.notes["faults"])
     predicted = simulate(modelled, (arm,), seed=seed)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from loadtest.runs import read_recorded
 from loadtest.validate.calibration import calibrate_from_one, distribution_of
-from loadtest.validate.observed import observed
+from loadtest.validate.observed import Observed, observed
 from sim.errors import InputError
 from sim.reference_receiver import Stages
 from sim.results import DOCUMENT, Run, read_run
@@ -101,7 +102,7 @@ def _folder(path: Path) -> Source:
 
 def _validated(path: Path, run: Run) -> Source:
     calibration: dict[str, Any] = run.notes["calibration"]
-    stages = Stages.model_validate_json(_json(calibration["stages"]))
+    stages = Stages.model_validatejson.dumps(json.dumps(calibration["stages"]))
     receiver = run.document["scenario"]["values"]["receiver"]
     service = _service(receiver["service"])
     stages = stages.model_copy(update={"service": service, "workers": int(receiver["workers"])})
@@ -110,21 +111,13 @@ def _validated(path: Path, run: Run) -> Source:
 
 
 def _service(document: dict[str, Any]) -> DistributionSpec:
-    return Stages.model_validate_json(_json({"service": document})).service
+    return Stages.model_validatejson.dumps(json.dumps({"service": document})).service
 
 
-def _json(document: dict[str, Any]) -> str:
-    import json  # noqa: PLC0415 - next to its only use
-
-    return json.dumps(document)
-
-
-def _without_service(load: Any, service: DistributionSpec) -> Any:
+def _without_service(load: Observed, service: DistributionSpec) -> Observed:
     """The same load, its events visible as soon as they were stored, as far as their answers tell."""
     if service.mean_s == 0:
         return load
-    from dataclasses import replace  # noqa: PLC0415 - next to its only use
-
     return replace(load, visible_s=np.minimum(load.visible_s, load.acknowledged_s))
 
 
@@ -157,9 +150,8 @@ def _table(path: Path, lines: list[str], unit_s: float) -> tuple[FloatArray | No
         )
     suffix = names[column].rpartition("_")[2]
     durations = np.array(list(_numbers(path, body, column, 2))) * UNITS.get(suffix, unit_s)
-    when = next(
-        (place for place, name in enumerate(names) if name.startswith(TIMES) and place != column), None
-    )
+    dated = (place for place, name in enumerate(names) if name.startswith(TIMES) and place != column)
+    when = next(dated, None)
     times = None if when is None else np.array(list(_numbers(path, body, when, 2)))
     return times, durations
 

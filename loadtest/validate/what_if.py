@@ -76,10 +76,8 @@ class WhatIf:
         lost = [each for each in self.forecasts if each.grows_per_s]
         if not lost:
             return f"{told}."
-        first = lost[0]
-        return (
-            f"{told}; at {first.rate_per_s:,.4g}/s the queue would grow by {first.grows_per_s:,.3g} a second."
-        )
+        growth = f"at {lost[0].rate_per_s:,.4g}/s the queue would grow by {lost[0].grows_per_s:,.3g} a second"
+        return f"{told}; {growth}."
 
     def document(self) -> dict[str, Any]:
         """The one JSON document of ``--json``."""

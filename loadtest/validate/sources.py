@@ -102,7 +102,7 @@ def _folder(path: Path) -> Source:
 
 def _validated(path: Path, run: Run) -> Source:
     calibration: dict[str, Any] = run.notes["calibration"]
-    stages = Stages.model_validatejson.dumps(json.dumps(calibration["stages"]))
+    stages = Stages.model_validate_json(json.dumps(calibration["stages"]))
     receiver = run.document["scenario"]["values"]["receiver"]
     service = _service(receiver["service"])
     stages = stages.model_copy(update={"service": service, "workers": int(receiver["workers"])})
@@ -111,7 +111,7 @@ def _validated(path: Path, run: Run) -> Source:
 
 
 def _service(document: dict[str, Any]) -> DistributionSpec:
-    return Stages.model_validatejson.dumps(json.dumps({"service": document})).service
+    return Stages.model_validate_json(json.dumps({"service": document})).service
 
 
 def _without_service(load: Observed, service: DistributionSpec) -> Observed:

@@ -19,13 +19,14 @@ Nothing is taken from the loads that are predicted afterwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from loadtest.schedule import FloatArray
 from loadtest.validate.observed import Observed
 from sim.distribution_specs import Constant, DistributionSpec, Empirical, Uniform
+from sim.distributions import compile_distribution, quantile
 from sim.errors import VoidRun
 from sim.reference_receiver import Passage, Stages, pass_through
 
@@ -36,9 +37,22 @@ answer. Assumed: where in the tandem a job is done moves waiting from one visit 
 SEND_SHARE = 0.6
 """The same of the sender's work."""
 
+WARM_SHARE = 0.5
+"""Of the CPU of a single light load, what is taken for work that a busy core has to do as well. Assumed;
+where there is a burst it is measured."""
+
 QUANTILES = 400
 """How many values stand for a measured distribution."""
 
+_STEPS = (
+    ("lateness", "intended_s", "sent_s"),
+    ("request_transit", "sent_s", "received_s"),
+    ("persist", "received_s", "visible_s"),
+    ("response_transit", "visible_s", "acknowledged_s"),
+)
+"""What passes beside the cores, and between which two instants."""
+
+PASSES = 3
 LEAST_ALONE = 50
 SEED = 1
 
@@ -96,19 +110,23 @@ def calibrate(light: Sequence[Observed], saturated: Observed) -> Calibration:
 
 
 def calibrate_from_one(load: Observed) -> Stages:
-    """What a single load tells of the stages: its CPU as it is, what waking costs not told apart.
-
-    So CPU an event does not fall with load as it really does, and a prediction for higher loads errs on the
-    late side.
+    """What a single load tells of the stages, if `WARM_SHARE` of its CPU is work and the rest waking cores.
 
     Raises:
         VoidRun: a cost is missing, or too few events met nobody.
     """
     if not np.isfinite([load.cost.loop_s, load.cost.statement_s, load.cost.sender_s]).all():
-        raise VoidRun(
-            "a calibration needs the CPU time of receiver and generator, which the load did not tell"
-        )
-    return _beside(_warm(load, load), load)[0]
+        raise VoidRun("a calibration needs the CPU of receiver and generator, which the load did not tell")
+    warm = replace(
+        load.cost,
+        loop_s=WARM_SHARE * load.cost.loop_s,
+        statement_s=WARM_SHARE * load.cost.statement_s,
+        sender_s=WARM_SHARE * load.cost.sender_s,
+    )
+    stages = _warm(replace(load, cost=warm), replace(load, cost=warm))
+    for _ in range(2):
+        stages, _alone = _beside(_woken(stages, [load]), load)
+    return stages
 
 
 def _warm(light: Observed, saturated: Observed) -> Stages:
@@ -170,29 +188,31 @@ def met_nobody(load: Observed | Passage) -> np.ndarray:
 
 
 def _beside(stages: Stages, load: Observed) -> tuple[Stages, int]:
-    """With what passed beside the cores, taken from the events of a load that met nobody."""
-    bare = stages.model_copy(
-        update=dict.fromkeys(
-            ("lateness", "request_transit", "persist", "response_transit"),
-            Constant(kind="constant", mean_s=0.0),
-        )
-    )
+    """With what passed beside the cores, taken from the events of a load that met nobody.
+
+    What the model adds to its own such times is work, and what hides behind them: a core works off what
+    waking left behind while the disk is busy. So it is looked at with the times known so far.
+    """
     alone = met_nobody(load) & load.counts & ~np.isnan(load.received_s + load.visible_s)
     if alone.sum() < LEAST_ALONE:
         raise VoidRun(
             f"only {alone.sum()} events of the light load met nobody; {LEAST_ALONE} are needed: lower it"
         )
-    passage = pass_through(bare, load.intended_s, SEED)
-    quiet = met_nobody(passage)
-    steps = ("intended_s", "sent_s", "received_s", "visible_s", "acknowledged_s")
-    found: dict[str, DistributionSpec] = {}
-    for name, begin, end in zip(
-        ("lateness", "request_transit", "persist", "response_transit"), steps[:-1], steps[1:], strict=True
-    ):
-        took_s = getattr(load, end)[alone] - getattr(load, begin)[alone]
-        work_s = float(np.median(getattr(passage, end)[quiet] - getattr(passage, begin)[quiet]))
-        found[name] = distribution_of(took_s - work_s)
-    return stages.model_copy(update=found), int(alone.sum())
+    for _ in range(PASSES):
+        passage = pass_through(stages, load.intended_s, SEED)
+        quiet = met_nobody(passage)
+        found: dict[str, DistributionSpec] = {}
+        for name, begin, end in _STEPS:
+            took_s = (getattr(load, end) - getattr(load, begin))[alone]
+            modelled_s = (getattr(passage, end) - getattr(passage, begin))[quiet]
+            work_s = float(np.median(modelled_s)) - _median_s(getattr(stages, name))
+            found[name] = distribution_of(took_s - work_s)
+        stages = stages.model_copy(update=found)
+    return stages, int(alone.sum())
+
+
+def _median_s(distribution: DistributionSpec) -> float:
+    return float(quantile(compile_distribution(distribution), 0.5))
 
 
 def distribution_of(times_s: FloatArray) -> Empirical:

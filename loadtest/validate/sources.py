@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from loadtest.runs import read_recorded
-from loadtest.validate.calibration import calibrate_from_one, distribution_of
+from loadtest.validate.calibration import WARM_SHARE, calibrate_from_one, distribution_of
 from loadtest.validate.observed import Observed, observed
 from sim.errors import InputError
 from sim.reference_receiver import Stages
@@ -95,7 +95,10 @@ def _folder(path: Path) -> Source:
     service = _service(receiver["service"])
     stages = calibrate_from_one(_without_service(load, service))
     stages = stages.model_copy(update={"service": service, "workers": int(receiver["workers"])})
-    remarks = ["one load only: CPU an event is taken as it was, though it falls as load rises"]
+    remarks = [
+        f"one load only: {100 * WARM_SHARE:.0f} % of its CPU is taken for work, the rest for waking idle "
+        "cores; hookbench validate measures that"
+    ]
     remarks += [f"that load is void: {reason}" for reason in recorded.void]
     return Source(f"a measured load of {load.rate_per_s:,.4g}/s", stages, load.rate_per_s, tuple(remarks))
 

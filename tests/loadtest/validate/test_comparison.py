@@ -1,4 +1,4 @@
-"""Protects the verdict on a prediction: errors and their intervals, distances, and that nothing passes unseen."""
+"""Protects the verdict on a prediction: errors, intervals and distances, and that nothing passes unseen."""
 
 from __future__ import annotations
 

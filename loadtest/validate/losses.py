@@ -10,7 +10,7 @@ import numpy as np
 
 from loadtest.runner import load
 from loadtest.runner.session import RECEIVER
-from loadtest.validate.measuring import Bench
+from loadtest.validate.measuring import Bench, steadily
 from loadtest.validate.part import Builder, Part, Replicate
 from loadtest.validate.receiver import ATTEMPTS
 from loadtest.validate.receiver_parts import Plan
@@ -94,18 +94,20 @@ def _replicate(bench: Bench, scenario: Scenario, seed: int) -> Replicate:
     with TemporaryDirectory(prefix="hookbench-lost-") as name:
         table = Path(name) / "lost"
         table.write_bytes(lost_answers(scenario.network.response_loss, seed, created.size))
-        result = load(
-            scenario,
-            ("webhook",),
-            duration_s=scenario.run.duration_s,
-            storms=("retries",),
-            receiver=(MODULE, *RECEIVER[1:], "--lost-answers", str(table)),
-            seed=seed,
-            pool_size=bench.pool_size,
-            out=bench.out,
-            command="hookbench validate, lost answers",
-            figures=False,
-            progress=bench.progress,
+        result, _attempts = steadily(
+            lambda: load(
+                scenario,
+                ("webhook",),
+                duration_s=scenario.run.duration_s,
+                storms=("retries",),
+                receiver=(MODULE, *RECEIVER[1:], "--lost-answers", str(table)),
+                seed=seed,
+                pool_size=bench.pool_size,
+                out=bench.out,
+                command="hookbench validate, lost answers",
+                figures=False,
+                progress=bench.progress,
+            )
         )
     (run,) = result.runs
     none = np.empty(0)

@@ -16,6 +16,7 @@ import numpy as np
 from loadtest.runner import Progress, race
 from loadtest.runner.faults import OUTAGES, faults_of
 from loadtest.schedule import DEFAULT_POOL_SIZE, FloatArray
+from loadtest.validate.measuring import steadily
 from loadtest.validate.part import Builder, Metrics, Part, Replicate
 from loadtest.validate.receiver_parts import Plan
 from sim.engine import Outcome, simulate
@@ -64,17 +65,19 @@ class Track:
 
     def run(self, scenario: Scenario, arm: str, seed: int, faults: Sequence[str] = ()) -> LoadResult:
         """Race one arm once."""
-        result = race(
-            scenario,
-            (arm,),
-            seed=seed,
-            duration_s=scenario.run.duration_s,
-            pool_size=self.pool_size,
-            out=self.out,
-            command=f"hookbench validate, race {len(self.folders) + 1}",
-            figures=False,
-            disturbance=faults_of(faults, scenario),
-            progress=self.progress,
+        result, _attempts = steadily(
+            lambda: race(
+                scenario,
+                (arm,),
+                seed=seed,
+                duration_s=scenario.run.duration_s,
+                pool_size=self.pool_size,
+                out=self.out,
+                command=f"hookbench validate, race {len(self.folders) + 1}",
+                figures=False,
+                disturbance=faults_of(faults, scenario),
+                progress=self.progress,
+            )
         )
         self.folders.append(result.path.name)
         return result

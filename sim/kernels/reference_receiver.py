@@ -84,7 +84,7 @@ def _pass(
     sender_now, core_now = (_SEND, 0), (_GATHER, 0)
     statements, statement_next, statement_number = [_NOTHING_TO_STORE], 1, 0
     sender_idle_since_s, core_idle_since_s = -math.inf, -math.inf
-    sender_left_s, core_left_s = 0.0, 0.0
+    sender_left_s, core_left_s, sender_ends_s, core_ends_s = 0.0, 0.0, 0.0, 0.0
     gathering, storing, writing, settling = False, False, False, False
     size = 0  # of the statement that is executed or persisted now
     free = numbers.workers
@@ -93,6 +93,8 @@ def _pass(
         heappush(heap, (intended_s[i] + sample(numbers.lateness, seed, _TIMER, i, 1), _DUE, i))
     while len(heap) > 0:
         now, kind, i = heappop(heap)
+        if (kind == _SENDER_DONE and i != sender_next) or (kind == _CORE_DONE and i != core_next):
+            continue  # it was dropped for something better
         store, serve, begin_statement = False, False, False
         if kind == _DUE:
             sender_jobs.append((_SEND, i, numbers.send_work_s))
@@ -192,7 +194,8 @@ def _pass(
                 heappush(heap, (now + service_s, _SERVICE_END, event))
             if kind == _SERVICE_END:
                 heappush(heap, (now + late_s, _SHOWN, i))
-        if kind == _SENDER_DONE:
+        awake = kind == _SENDER_DONE
+        if awake:
             sender_running = False
             if sender_next == len(sender_jobs):
                 if sender_left_s > 0.0:
@@ -200,16 +203,21 @@ def _pass(
                     sender_left_s = 0.0
                 else:
                     sender_idle_since_s = now
+        elif sender_running and sender_now[0] == _WAKE and sender_next < len(sender_jobs):
+            sender_busy_s -= sender_ends_s - now
+            sender_running, awake = False, True
         if not sender_running and sender_next < len(sender_jobs):
-            if kind != _SENDER_DONE:
+            if not awake:
                 idle_s = now - sender_idle_since_s
                 sender_left_s = woken_s(numbers.sender_wake_s, numbers.cooling_s, idle_s)
             job, whose, work_s = sender_jobs[sender_next]
             sender_next += 1
             sender_now, sender_running = (job, whose), True
             sender_busy_s += work_s
-            heappush(heap, (now + work_s, _SENDER_DONE, 0))
-        if kind == _CORE_DONE:
+            sender_ends_s = now + work_s
+            heappush(heap, (sender_ends_s, _SENDER_DONE, sender_next))
+        awake = kind == _CORE_DONE
+        if awake:
             core_running = False
             if core_next == len(core_jobs):
                 if core_left_s > 0.0:
@@ -217,15 +225,19 @@ def _pass(
                     core_left_s = 0.0
                 else:
                     core_idle_since_s = now
+        elif core_running and core_now[0] == _WAKE and core_next < len(core_jobs):
+            busy_s -= core_ends_s - now
+            core_running, awake = False, True
         if not core_running and core_next < len(core_jobs):
-            if kind != _CORE_DONE:
+            if not awake:
                 wakes += 1
                 core_left_s = woken_s(numbers.wake_s, numbers.cooling_s, now - core_idle_since_s)
             job, whose, work_s = core_jobs[core_next]
             core_next += 1
             core_now, core_running = (job, whose), True
             busy_s += work_s
-            heappush(heap, (now + work_s, _CORE_DONE, 0))
+            core_ends_s = now + work_s
+            heappush(heap, (core_ends_s, _CORE_DONE, core_next))
     totals[0], totals[1], totals[2], totals[3], totals[4], totals[5] = (
         groups, settles, busy_s, sender_busy_s, wakes, now,
     )  # fmt: skip

@@ -52,47 +52,57 @@ class _Order(IntEnum):
 class _Core:
     """One job at a time, first come first served; one that finds the core idle leaves it work behind.
 
-    That is done when nothing else is asked for.
+    That is done when nothing else is asked for, and dropped when something is.
     """
 
     def __init__(self, clock: Clock, done: _Order, wake_s: float, cooling_s: float) -> None:
         self._clock, self._done, self._wake_s, self._cooling_s = clock, done, wake_s, cooling_s
         self._idle_since_s = -math.inf
         self._jobs: deque[tuple[float, _Then]] = deque()
-        self._running = False
-        self._left_s = 0.0
+        self._running = self._left_over = False
+        self._left_s = self._ends_s = 0.0
+        self._number = 0
         self.busy_s = 0.0
         self.wakes = 0
 
     def work(self, work_s: float, then: _Then) -> None:
         """Do so much, when all that was asked before is done; then go on with `then`."""
-        if self._running:
+        if self._left_over:
+            self._left_over = False
+            self.busy_s -= self._ends_s - self._clock.now
+            self._begin(work_s, then)
+        elif self._running:
             self._jobs.append((work_s, then))
-            return
-        self.wakes += 1
-        self._left_s = woken_s(self._wake_s, self._cooling_s, self._clock.now - self._idle_since_s)
-        self._begin(work_s, then)
+        else:
+            self.wakes += 1
+            self._left_s = woken_s(self._wake_s, self._cooling_s, self._clock.now - self._idle_since_s)
+            self._begin(work_s, then)
 
     def _begin(self, work_s: float, then: _Then) -> None:
         self._running = True
         self.busy_s += work_s
+        self._ends_s = self._clock.now + work_s
+        self._number += 1
+        number = self._number
 
         def end(_event: object) -> None:
+            if number != self._number:
+                return
             then()
             if self._jobs:
                 self._begin(*self._jobs.popleft())
             elif self._left_s > 0:
                 left_s, self._left_s = self._left_s, 0.0
-                self._begin(left_s, _nothing)
+                self._left_over = True
+                self._begin(left_s, self._sleep)
             else:
-                self._running = False
-                self._idle_since_s = self._clock.now
+                self._sleep()
 
-        _at(self._clock, self._clock.now + work_s, self._done, 0, end)
+        _at(self._clock, self._ends_s, self._done, number, end)
 
-
-def _nothing() -> None:
-    pass
+    def _sleep(self) -> None:
+        self._running = self._left_over = False
+        self._idle_since_s = self._clock.now
 
 
 def _at(clock: Clock, time_s: float, order: _Order, number: int, then: Callable[[object], None]) -> None:

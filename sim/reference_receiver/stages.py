@@ -38,8 +38,8 @@ class Stages(Spec):
         request_transit: from the send to the receiver's socket: kernel, wire.
         request_work_s: the receiver's core: parse one request and verify it.
         wake_s: what a job costs more when it finds the core idle: context switches, cold caches, timers set
-            anew. Most of that comes before the core sleeps again, not before the job is done: so here it is
-            what the core does last, and delays what comes then.
+            anew, the way back to sleep. It comes last, when the core has nothing else to do, and is left
+            where it stands when there is: a core that stays awake is spared the rest.
         cooling_s: how fast an idle core grows cold: after t idle seconds waking costs 1 − exp(−t/cooling_s)
             of `wake_s` (or `sender_wake_s`); 0: all of it at once.
         write_work_s, row_work_s: one statement of the writer thread, and each event in it.

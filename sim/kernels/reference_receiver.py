@@ -35,6 +35,7 @@ class _Numbers(NamedTuple):
     sender_wake_s: float
     request_work_s: float
     wake_s: float
+    wake_first: float
     cooling_s: float
     write_work_s: float
     row_work_s: float
@@ -207,10 +208,11 @@ def _pass(
             sender_busy_s -= sender_ends_s - now
             sender_running, awake = False, True
         if not sender_running and sender_next < len(sender_jobs):
-            if not awake:
-                idle_s = now - sender_idle_since_s
-                sender_left_s = woken_s(numbers.sender_wake_s, numbers.cooling_s, idle_s)
             job, whose, work_s = sender_jobs[sender_next]
+            if not awake:
+                extra_s = woken_s(numbers.sender_wake_s, numbers.cooling_s, now - sender_idle_since_s)
+                sender_left_s = (1.0 - numbers.wake_first) * extra_s
+                work_s += numbers.wake_first * extra_s
             sender_next += 1
             sender_now, sender_running = (job, whose), True
             sender_busy_s += work_s
@@ -229,10 +231,12 @@ def _pass(
             busy_s -= core_ends_s - now
             core_running, awake = False, True
         if not core_running and core_next < len(core_jobs):
+            job, whose, work_s = core_jobs[core_next]
             if not awake:
                 wakes += 1
-                core_left_s = woken_s(numbers.wake_s, numbers.cooling_s, now - core_idle_since_s)
-            job, whose, work_s = core_jobs[core_next]
+                extra_s = woken_s(numbers.wake_s, numbers.cooling_s, now - core_idle_since_s)
+                core_left_s = (1.0 - numbers.wake_first) * extra_s
+                work_s += numbers.wake_first * extra_s
             core_next += 1
             core_now, core_running = (job, whose), True
             busy_s += work_s
@@ -253,6 +257,7 @@ def run(
         stages.sender_wake_s,
         stages.request_work_s,
         stages.wake_s,
+        stages.wake_first,
         stages.cooling_s,
         stages.write_work_s,
         stages.row_work_s,

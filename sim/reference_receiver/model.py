@@ -55,8 +55,9 @@ class _Core:
     That is done when nothing else is asked for, and dropped when something is.
     """
 
-    def __init__(self, clock: Clock, done: _Order, wake_s: float, cooling_s: float) -> None:
-        self._clock, self._done, self._wake_s, self._cooling_s = clock, done, wake_s, cooling_s
+    def __init__(self, clock: Clock, done: _Order, wake_s: float, stages: Stages) -> None:
+        self._clock, self._done, self._wake_s = clock, done, wake_s
+        self._cooling_s, self._first = stages.cooling_s, stages.wake_first
         self._idle_since_s = -math.inf
         self._jobs: deque[tuple[float, _Then]] = deque()
         self._running = self._left_over = False
@@ -75,8 +76,9 @@ class _Core:
             self._jobs.append((work_s, then))
         else:
             self.wakes += 1
-            self._left_s = woken_s(self._wake_s, self._cooling_s, self._clock.now - self._idle_since_s)
-            self._begin(work_s, then)
+            extra_s = woken_s(self._wake_s, self._cooling_s, self._clock.now - self._idle_since_s)
+            self._left_s = (1.0 - self._first) * extra_s
+            self._begin(work_s + self._first * extra_s, then)
 
     def _begin(self, work_s: float, then: _Then) -> None:
         self._running = True
@@ -117,8 +119,8 @@ class _Machine:
     def __init__(self, stages: Stages, intended_s: _Floats, seed: int) -> None:
         self.clock = Clock()
         self.stages, self.seed = stages, seed
-        self.sender = _Core(self.clock, _Order.SENDER_DONE, stages.sender_wake_s, stages.cooling_s)
-        self.core = _Core(self.clock, _Order.CORE_DONE, stages.wake_s, stages.cooling_s)
+        self.sender = _Core(self.clock, _Order.SENDER_DONE, stages.sender_wake_s, stages)
+        self.core = _Core(self.clock, _Order.CORE_DONE, stages.wake_s, stages)
         self._transit = compile_distribution(stages.request_transit)
         self._return = compile_distribution(stages.response_transit)
         self._persist = compile_distribution(stages.persist)

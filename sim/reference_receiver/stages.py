@@ -23,7 +23,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sim.distribution_specs import Constant, DistributionSpec
-from sim.spec import Count, NonNegative, Positive, Spec
+from sim.spec import Count, NonNegative, Positive, Probability, Spec
 
 NOTHING = Constant(kind="constant", mean_s=0.0)
 
@@ -38,8 +38,9 @@ class Stages(Spec):
         request_transit: from the send to the receiver's socket: kernel, wire.
         request_work_s: the receiver's core: parse one request and verify it.
         wake_s: what a job costs more when it finds the core idle: context switches, cold caches, timers set
-            anew, the way back to sleep. It comes last, when the core has nothing else to do, and is left
-            where it stands when there is: a core that stays awake is spared the rest.
+            anew, the way back to sleep.
+        wake_first: the share of it that comes before the job is done. The rest comes last, when the core has
+            nothing else to do, and is left where it stands when there is: who stays awake is spared it.
         cooling_s: how fast an idle core grows cold: after t idle seconds waking costs 1 − exp(−t/cooling_s)
             of `wake_s` (or `sender_wake_s`); 0: all of it at once.
         write_work_s, row_work_s: one statement of the writer thread, and each event in it.
@@ -61,6 +62,7 @@ class Stages(Spec):
     request_transit: DistributionSpec = NOTHING
     request_work_s: NonNegative = 0.0
     wake_s: NonNegative = 0.0
+    wake_first: Probability = 0.0
     cooling_s: NonNegative = 0.0
     write_work_s: NonNegative = 0.0
     row_work_s: NonNegative = 0.0

@@ -20,6 +20,7 @@ from sim.theory.single_server import MG1
 
 _A_SECOND = Constant(kind="constant", mean_s=1.0)
 WORK_S = st.sampled_from([0.0, 1e-4, 5e-4, 1e-3])
+SHARES = st.sampled_from([0.0, 0.5, 1.0])
 TIMES = st.one_of(
     st.sampled_from([0.0, 0.001]).map(lambda s: Constant(kind="constant", mean_s=s)),
     st.sampled_from([0.0005, 0.002]).map(lambda s: Exponential(kind="exponential", mean_s=s)),
@@ -27,7 +28,7 @@ TIMES = st.one_of(
 STAGES = st.builds(
     Stages,
     lateness=TIMES, send_work_s=WORK_S, read_work_s=WORK_S, sender_wake_s=WORK_S, request_transit=TIMES,
-    request_work_s=WORK_S, wake_s=WORK_S, cooling_s=WORK_S, write_work_s=WORK_S, row_work_s=WORK_S,
+    request_work_s=WORK_S, wake_s=WORK_S, wake_first=SHARES, cooling_s=WORK_S, write_work_s=WORK_S, row_work_s=WORK_S,
     persist=TIMES, report_work_s=WORK_S, answer_work_s=WORK_S, response_transit=TIMES,
     most_in_group=st.sampled_from([1, 3, 256]), settle_after_s=st.sampled_from([0.001, 0.05]),
     workers=st.integers(1, 4), service=TIMES, timer=TIMES,

@@ -28,8 +28,9 @@ TIMES = st.one_of(
 STAGES = st.builds(
     Stages,
     lateness=TIMES, send_work_s=WORK_S, read_work_s=WORK_S, sender_wake_s=WORK_S, request_transit=TIMES,
-    request_work_s=WORK_S, wake_s=WORK_S, wake_first=SHARES, cooling_s=WORK_S, write_work_s=WORK_S, row_work_s=WORK_S,
-    persist=TIMES, report_work_s=WORK_S, answer_work_s=WORK_S, response_transit=TIMES,
+    request_work_s=WORK_S, wake_s=WORK_S, wake_first=SHARES, cooling_s=WORK_S,
+    write_work_s=WORK_S, row_work_s=WORK_S, persist=TIMES, report_work_s=WORK_S,
+    answer_work_s=WORK_S, response_transit=TIMES,
     most_in_group=st.sampled_from([1, 3, 256]), settle_after_s=st.sampled_from([0.001, 0.05]),
     workers=st.integers(1, 4), service=TIMES, timer=TIMES,
 )  # fmt: skip

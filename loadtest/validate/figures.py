@@ -127,9 +127,9 @@ def errors(comparisons: Sequence[Comparison], *, void: bool = False) -> Figure:
     )
     axes.set_ylim(-0.6, len(judged) - 0.4)
     axes.set_xlim(-reach, reach)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:+.0f} %"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:+.0f} %" if x else "0 %"))
     axes.set_xlabel(
-        "predicted against measured; grey: the tolerance; line: 95 % interval over replications; ×: missed"
+        "predicted against measured\ngrey: tolerance; line: 95 % interval over replications; ×: missed"
     )
     axes.grid(axis="x", alpha=0.25)
     kept = sum(each.verdict is Verdict.MET for each in judged)
@@ -151,7 +151,7 @@ def _looks(part: Part) -> list[tuple[str, str, str]]:
 
 
 def _short(metric: str) -> str:
-    return metric.removesuffix("_s").replace("_per_1k", " per 1k").replace("_", " ")
+    return metric.removesuffix("_s").removesuffix("_s_per_1k").replace("cpu", "CPU").replace("_", " ")
 
 
 def _cdf(values: FloatArray) -> tuple[FloatArray, FloatArray]:

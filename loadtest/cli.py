@@ -21,6 +21,7 @@ from loadtest.inbox_cli import app as inbox_commands
 from loadtest.report_cli import report_command
 from loadtest.selftest_cli import selftest_command
 from loadtest.summary_cli import JunitOption, MarkdownOption, summarised
+from loadtest.validate_cli import validate_command
 from sim.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ app.command("capacity")(capacity_command)
 app.command("compare")(compare_command)
 app.command("selftest")(selftest_command)
 app.command("report")(report_command)
+app.command("validate")(validate_command)
 
 ScenarioArgument = Annotated[
     str, typer.Argument(help="a preset's name or a TOML file", metavar="SCENARIO", show_default=False)

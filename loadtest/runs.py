@@ -52,6 +52,7 @@ class Repetition:
         records: delivery records (`sim.records`), in the order of events; None where none were kept.
         server_load: the monitor's readings, `at_s` since the origin; None in a simulation.
         notes: what the arm run noted: origin_us, end_us, event loops, cores, failures.
+        received_us: when each event was completely at our receiver, by event; None where it is not known.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Repetition:
     records: pd.DataFrame | None
     server_load: pd.DataFrame | None
     notes: dict[str, Any]
+    received_us: IntArray | None = None
 
     def latencies(self, warmup_s: float = 0.0) -> dict[str, Latencies]:
         """Each latency that was kept raw, by the prefix of its metrics' names.
@@ -171,6 +173,7 @@ def _measured(folder: Run, kind: Kind) -> RecordedRun:
     for label, of_arm in notes["arms"].items():
         arm, _, number = label.rpartition("_")
         run = int(number)
+        received = folder.path / f"received_{label}.npy"
         repetitions.append(
             Repetition(
                 kind,
@@ -181,6 +184,7 @@ def _measured(folder: Run, kind: Kind) -> RecordedRun:
                 _rows(records, arm=arm, run=run),
                 _rows(load, arm=arm, run=run),
                 dict(of_arm),
+                np.load(received) if received.is_file() else None,
             )
         )
     has_differences = (folder.path / "differences.csv").is_file()

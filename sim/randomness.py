@@ -77,6 +77,7 @@ class Stream(IntEnum):
     PAYLOAD_BYTES = 44
     DUPLICATE = 45
     FORGERY = 46
+    TIMER = 47
 
 
 @jit

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -260,7 +261,7 @@ class Inbox:
         return left
 
     def status(self) -> dict[str, Any]:
-        """Counts for /status; times in seconds."""
+        """Counts for /status; times in seconds. `loop_cpu_s` is that of the thread that asks, the loop's."""
         worker = self.worker
         fetched = {}
         if self._completer is not None:
@@ -277,6 +278,10 @@ class Inbox:
             "waiting": self.waiting,
             "in_service": worker.in_service,
             "groups": self.groups,
+            "statements": self._writer.calls,
+            "statement_s": self._writer.busy_s,
+            "statement_cpu_s": self._writer.cpu_s,
+            "loop_cpu_s": time.thread_time(),
             "storage_errors": self.storage_errors,
             "queue_max": worker.queue_max,
             "queue_integral_s": worker.queue_integral_us / 1e6,

@@ -15,9 +15,9 @@ _STATUS = status_schema(
         *("rejected_full", "rejected_storage"),
         *("accepted", "duplicates", "recovered", "visible", "waiting", "in_service"),
         *("superseded", "dead", "retries"),
-        *("groups", "storage_errors", "queue_max", "without_service_time"),
+        *("groups", "statements", "storage_errors", "queue_max", "without_service_time"),
     ),
-    seconds=("queue_integral_s", "busy_s"),
+    seconds=("queue_integral_s", "busy_s", "statement_s", "statement_cpu_s", "loop_cpu_s"),
     beside=("reconcile", "fetch"),
 )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from loadtest.histograms import export
 from loadtest.runner.results import LoadResult
 from loadtest.timeline import timeline
@@ -18,6 +20,8 @@ def save(folder: RunFolder, result: LoadResult, *, figures: bool) -> None:
 
     for run in result.runs:
         run.samples.save(folder.path / f"samples_{run.arm}_{run.run}.npz")
+        if run.received_us is not None:
+            np.save(folder.path / f"received_{run.arm}_{run.run}.npy", run.received_us)
     records = [run.records.assign(arm=run.arm, run=run.run) for run in result.runs if run.records is not None]
     if records:
         folder.save_records(pd.concat(records, ignore_index=True))

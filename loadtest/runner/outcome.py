@@ -36,6 +36,7 @@ class Measured:
         judged: see `ArmRun`.
         delivered: what the servers' cost is spread over: visible events, or answered polls.
         origin_us, end_us: the span over which that cost is counted.
+        received_us: see `ArmRun`.
     """
 
     arm: str
@@ -47,6 +48,16 @@ class Measured:
     delivered: int
     origin_us: int
     end_us: int
+    received_us: IntArray | None = None
+
+
+def received_us(rows: Sequence[LedgerRow], size: int) -> IntArray:
+    """When the first copy of each event was completely at the receiver (`MISSING_US`: never)."""
+    when = np.full(size, MISSING_US, dtype=np.int64)
+    for row in rows:
+        if 0 <= row.event_index < size:
+            when[row.event_index] = row.received_us
+    return when
 
 
 def visible_us(rows: Sequence[LedgerRow], size: int) -> tuple[IntArray, IntArray]:
@@ -292,5 +303,6 @@ def finish(
         server_load=monitor.frame(measured.origin_us),
         observations=monitor.observations.frame(measured.origin_us),
         judged=measured.judged,
+        received_us=measured.received_us,
         notes=own | dict(notes),
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from loadtest.recorder import Samples
+    from loadtest.schedule import IntArray
     from sim.scenario import Scenario
 
 SCHEMA_VERSION = 1
@@ -37,6 +38,7 @@ class ArmRun:
         notes: facts for run.json: event loops, cores, CPU baselines, failures.
         observations: what machine and servers said of themselves meanwhile: role, at_s, name, value.
         judged: latency metrics in which failures count as infinitely late, for thresholds only.
+        received_us: when each event was completely at our receiver, by event; None where that is not known.
     """
 
     arm: str
@@ -50,6 +52,7 @@ class ArmRun:
     notes: dict[str, Any] = field(default_factory=dict)
     judged: dict[str, float] = field(default_factory=dict)
     observations: pd.DataFrame | None = None
+    received_us: IntArray | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,15 @@ from loadtest.plans import plan_of
 from loadtest.runner.figures_of_merit import judged_record_metrics
 from loadtest.runner.inquiries import event_loop_at
 from loadtest.runner.loads.outside import begin, seen_from_outside, window_start_us
-from loadtest.runner.outcome import Measured, count, deliveries, finish, last_visible_us, sender_counters
+from loadtest.runner.outcome import (
+    Measured,
+    count,
+    deliveries,
+    finish,
+    last_visible_us,
+    received_us,
+    sender_counters,
+)
 from loadtest.runner.processes import Child
 from loadtest.runner.results import ArmRun
 from loadtest.runner.session import (
@@ -77,8 +85,9 @@ def senders(context: Session, arm: str, scenario: Scenario, settings: Settings) 
         end_us = last_visible_us(rows, origin_us + round(scenario.run.duration_s * 1e6))
     ledger = count(samples, rows)
     metrics, judged = seen_from_outside(samples, origin_us, scenario)
-    records = None
+    records = received = None
     if rows is not None:
+        received = received_us(rows, events)
         records = deliveries(samples, rows, origin_us)
         counters = sender_counters(samples, status, window_start_us(origin_us, scenario))
         seen = summarise(records, counters, scenario, outages_enacted=settings.outages_enacted)
@@ -89,7 +98,9 @@ def senders(context: Session, arm: str, scenario: Scenario, settings: Settings) 
         judged |= judged_record_metrics(records, scenario.run.warmup_s, "visible_latency")
     return finish(
         context,
-        Measured(arm, samples, metrics, judged, ledger, records, ledger.visible or 0, origin_us, end_us),
+        Measured(
+            arm, samples, metrics, judged, ledger, records, ledger.visible or 0, origin_us, end_us, received
+        ),
         servers={} if receiver is None else {"receiver": (receiver, ready_us)},
         settings=settings,
         notes={

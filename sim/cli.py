@@ -14,6 +14,7 @@ import typer
 
 from sim.catalogue import EVERY, MECHANISMS, named
 from sim.experiment.cli import crossover, sweep
+from sim.experiment.cli_warmup import warmup
 from sim.studies.cli import studies
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ app.add_typer(scenarios, name="scenarios")
 app.add_typer(trace, name="trace")
 app.command()(sweep)
 app.command()(crossover)
+app.command()(warmup)
 app.command()(studies)
 
 MAX_RECORDS_KEPT = 2_000_000

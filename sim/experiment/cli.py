@@ -124,7 +124,7 @@ def run_sweep(
     check(mechanisms, "fast", seed, replications)
     design(base, [parse_axis(text) for text in vary])  # refused before a folder is made
     seeds = [int(replication_seed(seed, r)) for r in range(replications)]
-    with RunFolder.create(f"sweep-{base.name}", _command(), out, scenario=base, seeds=seeds) as run:
+    with RunFolder.create(f"sweep-{base.name}", command_line(), out, scenario=base, seeds=seeds) as run:
         run.note(vary=vary, mechanisms=mechanisms, replications=replications, seed=seed)
         result = _swept(run, base, vary, mechanisms, replications, seed, executor)
     return result, run.path
@@ -138,7 +138,7 @@ def _resumed(path: Path, executor: str) -> tuple[Sweep, Path]:
     notes, base = before.notes, before.scenario
     if base is None or "vary" not in notes:
         raise InputError(f"--resume {path}: that run is no sweep")
-    with RunFolder.reopen(path, _command()) as run:
+    with RunFolder.reopen(path, command_line()) as run:
         result = _swept(
             run, base, notes["vary"], notes["mechanisms"], notes["replications"], notes["seed"], executor
         )
@@ -171,7 +171,8 @@ def _swept(
     return result
 
 
-def _command() -> str:
+def command_line() -> str:
+    """The command as it was given, for the run folder."""
     return shlex.join(["hookbench", *sys.argv[1:]])
 
 
@@ -276,7 +277,7 @@ def crossover(
     key, low, high = _searched(over)
     note_compilation(between)
     seeds = [int(replication_seed(seed, r)) for r in range(replications)]
-    with RunFolder.create(f"crossover-{base.name}", _command(), out, scenario=base, seeds=seeds) as run:
+    with RunFolder.create(f"crossover-{base.name}", command_line(), out, scenario=base, seeds=seeds) as run:
         with progress(f"searching {key}") as advance:
             found = search(
                 base, *between, key, metric, low=low, high=high, replications=replications, seed=seed,

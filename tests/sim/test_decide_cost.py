@@ -1,4 +1,4 @@
-"""Protects bills: items that add up to the metric of cost, prices with sources, the best interval of theory."""
+"""Protects bills: items that add up to the metric of cost, prices with sources, theory's best interval."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from loadtest.inbox import (
     read_ledger,
 )
 from loadtest.inbox import inbox as inbox_module
+from loadtest.inbox.settling import INTERVAL_S
 from loadtest.inbox.sqlite import SqliteStorage
 from tests.loadtest.inboxes import Faulty, arrival, happens, query
 
@@ -73,6 +75,35 @@ def test_arrivals_of_one_turn_share_a_commit(inbox_url: str) -> None:
         assert inbox.accepted == 200
 
     with_inbox(inbox_url, use)
+
+
+def test_outcomes_are_recorded_behind_a_group_that_waits(inbox_url: str) -> None:
+    """Its senders wait, and nobody waits for the record of what was served."""
+    calls: list[str] = []
+
+    class Slow(Faulty):
+        def __getattr__(self, name: str) -> Any:
+            call = super().__getattr__(name)
+            if name not in ("insert", "settle"):
+                return call
+
+            def noted(*arguments: Any) -> Any:
+                calls.append(name)
+                time.sleep(1.5 * INTERVAL_S)
+                return call(*arguments)
+
+            return noted
+
+    async def use(inbox: Inbox) -> None:
+        await inbox.submit([arrival(0)])
+        second = inbox.submit([arrival(1)])
+        await asyncio.sleep(0)  # now the writer has it; while it is stored, the first's outcome is due
+        third = inbox.submit([arrival(2)])
+        await asyncio.gather(second, third)
+
+    assert with_inbox(Slow(open_storage(inbox_url)), use) == 0
+    assert calls[:4] == ["insert", "insert", "insert", "settle"]
+    assert all(row.visible_us is not None for row in read_ledger(inbox_url))
 
 
 def test_duplicates_are_acknowledged_counted_and_visible_once(inbox_url: str) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from loadtest.inbox import MAX_SUBMISSION, Storage, StorageError, open_storage, read_ledger
-from loadtest.inbox.sqlite import SqliteStorage
-from loadtest.inbox.storage import SCHEMA_VERSION, Owned
+from loadtest.inbox.sqlite import SqliteStorage, _places
+from loadtest.inbox.storage import MAX_GROUP, SCHEMA_VERSION, Owned
 from sim.errors import InputError
 from tests.loadtest.inboxes import BACKENDS, POSTGRES, fresh_inbox, lapse, query, row
 
@@ -274,6 +274,19 @@ def test_storing_a_group_is_one_statement(tmp_path: Path) -> None:
         storage.insert([row(index) for index in range(100, 300)])
         assert len(statements) == 4
         storage._db.set_trace_callback(None)
+
+
+def test_groups_of_all_sizes_share_few_statements(tmp_path: Path) -> None:
+    """To prepare one of a hundred rows takes half as long as to run it."""
+    assert len({_places(size) for size in range(1, MAX_GROUP + 1)}) == 20
+    stored = 0
+    with opened(f"sqlite:///{tmp_path / 'inbox.db'}") as (storage,):
+        for size in (1, 2, 3, 8, 9, 15, 16, 17, 32, 33, MAX_GROUP - 1, MAX_GROUP, MAX_GROUP + 1):
+            indices = range(stored, stored + size)
+            new = storage.insert([row(index) for index in indices])
+            assert new == [(index + 1, index) for index in indices], "places that are left take no seq"
+            stored += size
+    assert [row.event_index for row in read_ledger(tmp_path / "inbox.db")] == list(range(stored))
 
 
 def test_files_that_are_no_inbox(tmp_path: Path) -> None:

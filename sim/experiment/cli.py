@@ -126,12 +126,14 @@ def run_sweep(
     """Sweep with progress into a new run folder; returns what came of it and where it is."""
     from sim.engine import check
     from sim.experiment.axes import design, parse_axis
+    from sim.experiment.executors import check_executor
     from sim.randomness import replication_seed
     from sim.results import RunFolder
     from sim.scenario import load_scenario
 
     base = load_scenario(scenario)
     check(mechanisms, "fast", seed, replications)
+    check_executor(executor)
     design(base, [parse_axis(text) for text in vary])  # refused before a folder is made
     seeds = [int(replication_seed(seed, r)) for r in range(replications)]
     with RunFolder.create(f"sweep-{base.name}", command_line(), out, scenario=base, seeds=seeds) as run:
@@ -297,6 +299,7 @@ def crossover(
     from sim.engine import check
     from sim.experiment.crossover import check_crossover
     from sim.experiment.crossover import crossover as search
+    from sim.experiment.executors import check_executor
     from sim.figures import difference_vs_parameter
     from sim.randomness import replication_seed
     from sim.results import RunFolder
@@ -306,6 +309,7 @@ def crossover(
     base = load_scenario(scenario)
     check(between, "fast", seed, replications)
     key, low, high = _searched(over)
+    check_executor(executor)
     check_crossover(base, key, metric, replications, low, high)
     note_compilation(between)
     seeds = [int(replication_seed(seed, r)) for r in range(replications)]

@@ -47,19 +47,11 @@ def open_executor(name: str = "processes") -> Iterator[Workers]:
     Raises:
         InputError: no such executor, a number out of range, no library, or no cluster at that address.
     """
-    kind, colon, rest = name.partition(":")
-    if kind == "dask" and rest.startswith("//") and len(rest) > 2:
-        with _dask(rest.removeprefix("//")) as workers:
+    kind, slots = _read(name)
+    if kind == "dask":
+        with _dask(name.removeprefix("dask://")) as workers:
             yield workers
         return
-    if kind not in ("processes", "threads"):
-        raise InputError(f"--executor {name!r}: expected {_FORM}")
-    try:
-        slots = int(rest) if colon else usable_cores()
-    except ValueError:
-        slots = 0
-    if not 1 <= slots <= 1024:
-        raise InputError(f"--executor {name!r}: expected {_FORM}, with N from 1 to 1024")
     executor: Executor
     if kind == "threads":
         executor = ThreadPoolExecutor(slots, "simulation")
@@ -69,6 +61,31 @@ def open_executor(name: str = "processes") -> Iterator[Workers]:
         yield Workers(executor, slots)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
+
+
+def check_executor(name: str) -> None:
+    """Refuse a name that stands for no executor; whether a cluster answers is seen when it is opened.
+
+    Raises:
+        InputError: no such executor, or a number out of range.
+    """
+    _read(name)
+
+
+def _read(name: str) -> tuple[str, int]:
+    """What kind of executor a name stands for, and how many slots it has; a cluster says so itself."""
+    kind, colon, rest = name.partition(":")
+    if kind == "dask" and rest.startswith("//") and len(rest) > 2:
+        return kind, 0
+    if kind not in ("processes", "threads"):
+        raise InputError(f"--executor {name!r}: expected {_FORM}")
+    try:
+        slots = int(rest) if colon else usable_cores()
+    except ValueError:
+        slots = 0
+    if not 1 <= slots <= 1024:
+        raise InputError(f"--executor {name!r}: expected {_FORM}, with N from 1 to 1024")
+    return kind, slots
 
 
 def _leave_interrupts() -> None:

@@ -103,6 +103,7 @@ def run_surface(
     """Compare with progress into a new run folder; returns what came of it and where it is."""
     from sim.engine import check
     from sim.experiment.axes import parse_axis
+    from sim.experiment.executors import check_executor
     from sim.experiment.plane import check_surface
     from sim.randomness import replication_seed
     from sim.results import RunFolder
@@ -110,6 +111,7 @@ def run_surface(
 
     base = load_scenario(scenario)
     check(between, "fast", seed, replications)
+    check_executor(executor)
     axes = check_surface(base, [parse_axis(text, "--over") for text in over], metric, replications)
     seeds = [int(replication_seed(seed, r)) for r in range(replications)]
     with RunFolder.create(f"surface-{base.name}", command_line(), out, scenario=base, seeds=seeds) as run:

@@ -100,6 +100,22 @@ def test_the_run_folder_tells_the_first_replication_over_time(
     assert series["visible"].sum() == (first["status"] == "delivered").sum()
 
 
+def test_the_run_folder_has_figures_of_what_happened(
+    small: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hookbench.run(["simulate", small, "--replications", "2", "--out", "well"]) == 0
+    (well,) = (elsewhere / "well").iterdir()
+    assert {path.stem for path in well.glob("*.png")} == {"latency_cdf", "latency_survival"}
+    (elsewhere / "failing.toml").write_text(
+        SMALL + "[receiver]\noutages = [{ start_s = 20.0, duration_s = 10.0, kind = 'refuse' }]\n"
+    )
+    assert hookbench.run(["simulate", "failing.toml", "--out", "failing"]) == 0
+    (failing,) = (elsewhere / "failing").iterdir()
+    assert {path.stem for path in failing.glob("*.png")} == {"latency_cdf", "latency_survival", "outage"}
+    series = read_run(failing).table("series")
+    assert len(series) == 480, "bins as the scenario has them, whatever the figure's"
+
+
 def test_every_mechanism_can_be_asked_for_at_once(small: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert hookbench.run(["simulate", small, "--json", "-m", "all"]) == 0
     results = json.loads(capsys.readouterr().out)["results"]

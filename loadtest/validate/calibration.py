@@ -54,6 +54,9 @@ _STEPS = (
 """What passes beside the cores, and between which two instants."""
 
 WAKE_FIRST = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+ENOUGH = 2000
+"""Events of a load, of which its cost an event is modelled."""
+
 PASSES = 3
 LEAST_ALONE = 50
 SEED = 1
@@ -96,10 +99,9 @@ def calibrate(light: Sequence[Observed], saturated: Observed) -> Calibration:
             raise VoidRun(
                 "a calibration needs the CPU time of receiver and generator, which a load did not tell"
             )
-    stages = _warm(light[-1], saturated)
-    for _ in range(2):  # the second time with the times beside the cores known
-        stages = _woken(stages, light)
-        stages, alone = _shared_out(stages, light)
+    warm = _warm(light[-1], saturated)
+    found = [_with_share(warm, share, light) for share in WAKE_FIRST]
+    _, stages, alone = min(found, key=lambda each: each[0])
     modelled = [_modelled(stages, each) for each in light]
     return Calibration(
         stages,
@@ -156,45 +158,55 @@ def _woken(stages: Stages, light: Sequence[Observed]) -> Stages:
             update={"wake_s": wake_s, "sender_wake_s": sender_wake_s, "cooling_s": cooling_s}
         )
 
-    def differences(logarithms: FloatArray) -> FloatArray:
-        found = []
-        for each in light:
-            receiver_s, sender_s = _modelled(with_costs(logarithms), each)
-            found += [receiver_s / each.cost.receiver_s - 1, sender_s / each.cost.sender_s - 1]
-        return np.array(found)
+    limits = np.log([1e-7, 1e-7, 1e-5]), np.log([2e-3, 2e-3, 5e-3])
+    start = np.log([stages.wake_s or 1e-4, stages.sender_wake_s or 1e-4, stages.cooling_s or 1e-3])
 
-    limits = np.log([1e-7, 1e-7, 1e-5]), np.log([1e-2, 1e-2, 1.0])
     # The cost is a sum over a simulation's happenings: smooth at large, rough at small.
+    def differences(logarithms: FloatArray) -> FloatArray:
+        return _differences(with_costs(logarithms), light)
+
     fitted = least_squares(
-        differences, np.log([1e-4, 1e-4, 3e-3]), bounds=limits, diff_step=[0.05], max_nfev=20
+        differences,
+        np.clip(start, limits[0] + 0.1, limits[1] - 0.1),
+        bounds=limits,
+        diff_step=[0.05],
+        max_nfev=15,
     )
     return with_costs(fitted.x)
 
 
-def _shared_out(stages: Stages, light: Sequence[Observed]) -> tuple[Stages, int]:
-    """With what passes beside the cores, and the share of waking that comes first, of which latencies tell.
+def _with_share(stages: Stages, share: float, light: Sequence[Observed]) -> tuple[float, Stages, int]:
+    """The best stages with so much of waking before the job, how far off they are, and who met nobody.
 
-    Of some shares the one under which the medians of all light loads differ least from what was measured.
+    How far: the squares of relative differences of the light loads' medians and costs.
     """
-    found: list[tuple[float, Stages, int]] = []
-    for share in WAKE_FIRST:
-        tried, alone = _beside(stages.model_copy(update={"wake_first": share}), light[-1])
-        differences = []
-        for each in light:
-            passage = pass_through(tried, each.intended_s, SEED)
-            ours, theirs = (
-                np.nanmedian((run.acknowledged_s - run.intended_s)[each.counts]) for run in (passage, each)
-            )
-            differences.append(ours / theirs - 1)
-        found.append((float(np.square(differences).sum()), tried, alone))
-    _, best, alone = min(found, key=lambda each: each[0])
-    return best, alone
+    stages = stages.model_copy(update={"wake_first": share})
+    for _ in range(2):  # the second time with the times beside the cores known
+        stages = _woken(stages, light)
+        stages, alone = _beside(stages, light[-1])
+    off = float(np.square(_differences(stages, light)).sum())
+    for each in light:
+        passage = pass_through(stages, each.intended_s, SEED)
+        ours, theirs = (
+            float(np.nanmedian((run.acknowledged_s - run.intended_s)[each.counts])) for run in (passage, each)
+        )
+        off += (ours / theirs - 1) ** 2
+    return off, stages, alone
+
+
+def _differences(stages: Stages, light: Sequence[Observed]) -> FloatArray:
+    """Relative differences of the costs of receiver and sender at each load."""
+    found = []
+    for each in light:
+        receiver_s, sender_s = _modelled(stages, each)
+        found += [receiver_s / each.cost.receiver_s - 1, sender_s / each.cost.sender_s - 1]
+    return np.array(found)
 
 
 def _modelled(stages: Stages, load: Observed) -> tuple[float, float]:
     """CPU an event of receiver and sender."""
-    passage = pass_through(stages, load.intended_s, SEED)
-    return passage.work_per_event_s, passage.sender_busy_s / load.intended_s.size
+    passage = pass_through(stages, load.intended_s[:ENOUGH], SEED)
+    return passage.work_per_event_s, passage.sender_busy_s / passage.intended_s.size
 
 
 def met_nobody(load: Observed | Passage) -> np.ndarray:

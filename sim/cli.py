@@ -17,6 +17,7 @@ from sim.catalogue import EVERY, MECHANISMS, named
 from sim.decide.cli import advise, cost
 from sim.experiment.cli import crossover, sweep
 from sim.experiment.surface_cli import surface
+from sim.experiment.warmup_cli import warmup
 from sim.lessons.cli import notebooks
 from sim.studies.cli import studies
 
@@ -39,6 +40,7 @@ app.command()(crossover)
 app.command()(surface)
 app.command()(advise)
 app.command()(cost)
+app.command()(warmup)
 app.command()(studies)
 app.command()(animate)
 app.command()(notebooks)

@@ -16,8 +16,8 @@ from sim.animation.cli import animate
 from sim.catalogue import EVERY, MECHANISMS, named
 from sim.decide.cli import advise, cost
 from sim.experiment.cli import crossover, sweep
-from sim.experiment.cli_warmup import warmup
 from sim.experiment.surface_cli import surface
+from sim.experiment.warmup_cli import warmup
 from sim.lessons.cli import notebooks
 from sim.studies.cli import studies
 

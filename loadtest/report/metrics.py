@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loadtest.report.plot import Table
-from sim.experiment import Estimate
+from sim.experiment import Estimate, Method
 from sim.tables import estimate_text
 
 if TYPE_CHECKING:
@@ -42,13 +42,14 @@ COSTS = {
 
 
 def estimates_of(summary: pd.DataFrame) -> Estimates:
-    """`summary.csv` as estimates; its columns are arm, metric, mean, low, high."""
+    """`summary.csv` as estimates; its columns are arm, metric, mean, low, high, and of simulations method."""
     found: Estimates = {}
-    for arm, metric, mean, low, high in summary[["arm", "metric", "mean", "low", "high"]].itertuples(
-        index=False
-    ):
-        bounds = (None, None) if math.isnan(low) else (float(low), float(high))
-        found.setdefault(str(arm), {})[str(metric)] = Estimate(float(mean), *bounds)
+    for row in summary.to_dict("records"):
+        low, high = (None if math.isnan(row[end]) else float(row[end]) for end in ("low", "high"))
+        method = Method(row.get("method", Method.STUDENT))
+        found.setdefault(str(row["arm"]), {})[str(row["metric"])] = Estimate(
+            float(row["mean"]), low, high, method
+        )
     return found
 
 

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from sim.experiment.warmup import Settling, WarmUp
-from sim.figures import duration, look
+from sim.figures.looks import INK, duration, look, plain
 
-_INK, _GRID = "#333333", "#e4e4e4"
 _TIME_UNITS = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 _BEGINNING = 0.05  # a warm-up that is a smaller share of the run is shown without most of the rest
 
@@ -24,7 +23,7 @@ def settling(found: WarmUp) -> Figure:
     rows = len(found.settlings)
     figure = Figure(figsize=(7.6, 1.5 + 1.75 * rows), layout="constrained", facecolor="white")
     figure.suptitle(
-        textwrap.fill(_settled(found), 78), x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK
+        textwrap.fill(_settled(found), 78), x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK
     )
     panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     for axes, each in zip(panels, found.settlings, strict=True):
@@ -39,16 +38,14 @@ def settling(found: WarmUp) -> Figure:
     runs = f"{found.replications} replications" if found.replications > 1 else "one run"
     panels[-1].set_xlabel(
         f"{unit} since the empty start (pale: mean of {runs}; line: Welch's moving average)",
-        fontsize=9.5, color=_INK,
+        fontsize=9.5, color=INK,
     )  # fmt: skip
     return figure
 
 
 def _panel(axes: Axes, each: Settling, found: WarmUp) -> None:
     colour, dash = look(each.mechanism)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
+    plain(axes)
     middles_s = (each.edges_s[:-1] + each.edges_s[1:]) / 2
     axes.plot(middles_s, each.values, color=colour, linewidth=0.7, alpha=0.35)
     axes.plot(middles_s[: len(each.smoothed)], each.smoothed, color=colour, linestyle=dash, linewidth=1.8)
@@ -68,12 +65,12 @@ def _panel(axes: Axes, each: Settling, found: WarmUp) -> None:
         told = "steady from the start"
     else:
         told = f"cut here: {duration(each.warmup_s)}"
-        axes.hlines(each.mean_after or 0.0, each.warmup_s, each.edges_s[-1], _INK, (0, (1, 2)), linewidth=0.9)
-        axes.axvspan(0, each.warmup_s, color=_INK, alpha=0.1, linewidth=0)
-        axes.axvline(each.warmup_s, color=_INK, linewidth=1.2, linestyle=(0, (4, 2)))
+        axes.hlines(each.mean_after or 0.0, each.warmup_s, each.edges_s[-1], INK, (0, (1, 2)), linewidth=0.9)
+        axes.axvspan(0, each.warmup_s, color=INK, alpha=0.1, linewidth=0)
+        axes.axvline(each.warmup_s, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
     axes.annotate(
         told, (each.warmup_s or 0, 1), xycoords=("data", "axes fraction"), xytext=(5, -2),
-        textcoords="offset points", ha="left", va="top", color=_INK, fontsize=9,
+        textcoords="offset points", ha="left", va="top", color=INK, fontsize=9,
         bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1},
     )  # fmt: skip
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from sim.delivery import Via
 
 if TYPE_CHECKING:
-    from sim.audience import Audience
+    from sim.launch.ledger import Ledger
     from sim.mechanisms.world import World
-    from sim.records import Replication
+    from sim.records import Counters
     from sim.scenario import Scenario
 
 
@@ -27,7 +27,7 @@ class Mechanism:
         title: what it is, in a few words.
         via: what its records say of the way unless the model says otherwise.
         model: ``module:function`` of the reference model, which runs a `World` to its end.
-        kernel: ``module:function`` of the compiled twin: (scenario, audience, seed) -> `Replication`.
+        kernel: ``module:function`` of the compiled twin: (scenario, ledger, seed) -> `Counters`.
         compiled: the names of the kernels that its first run compiles.
     """
 
@@ -41,10 +41,10 @@ class Mechanism:
         """Run the reference model to the world's end."""
         cast("Callable[[World], None]", _find(self.model))(world)
 
-    def run_kernel(self, scenario: Scenario, audience: Audience, seed: int) -> Replication:
-        """Run the compiled twin."""
-        run = cast("Callable[[Scenario, Audience, int], Replication]", _find(self.kernel))
-        return run(scenario, audience, seed)
+    def run_kernel(self, scenario: Scenario, ledger: Ledger, seed: int) -> Counters:
+        """Run the compiled twin, into a ledger; returns what happened within the window."""
+        run = cast("Callable[[Scenario, Ledger, int], Counters]", _find(self.kernel))
+        return run(scenario, ledger, seed)
 
 
 def _find(path: str) -> Any:
@@ -58,70 +58,70 @@ MECHANISMS: dict[str, Mechanism] = {
         Via.WEBHOOK,
         "sim.mechanisms.webhook:run_webhook",
         "sim.launch.push:webhook",
-        ("push_to_subscriber",),
+        ("push_to_each",),
     ),
     "webhook_reconciled": Mechanism(
         "the provider POSTs each event, and the subscriber asks now and then what it missed",
         Via.WEBHOOK,
         "sim.mechanisms.webhook_reconciled:run_webhook_reconciled",
         "sim.launch.push:webhook_reconciled",
-        ("push_to_subscriber", "fetch"),
+        ("reconcile_each",),
     ),
     "thin_webhook": Mechanism(
         "the provider POSTs a notice of each event, and the subscriber fetches it by its id",
         Via.WEBHOOK,
         "sim.mechanisms.thin_webhook:run_thin_webhook",
         "sim.launch.push:thin_webhook",
-        ("push_to_subscriber", "fetch_by_id", "take_in"),
+        ("push_to_each", "fetch_by_id", "take_in_each"),
     ),
     "polling": Mechanism(
         "the subscriber asks at intervals",
         Via.POLL,
         "sim.mechanisms.polling:run_polling",
         "sim.launch.pull:polling",
-        ("fetch", "take_in"),
+        ("poll_each",),
     ),
     "conditional_polling": Mechanism(
         "polling with an ETag: nothing new is a 304",
         Via.POLL,
         "sim.mechanisms.conditional_polling:run_conditional_polling",
         "sim.launch.pull:conditional_polling",
-        ("fetch", "take_in"),
+        ("poll_each",),
     ),
     "adaptive_polling": Mechanism(
         "polling at intervals that follow what is found",
         Via.POLL,
         "sim.mechanisms.adaptive_polling:run_adaptive_polling",
         "sim.launch.pull:adaptive_polling",
-        ("fetch", "take_in"),
+        ("poll_each",),
     ),
     "long_polling": Mechanism(
         "the provider holds each request until there is news",
         Via.POLL,
         "sim.mechanisms.long_polling:run_long_polling",
         "sim.launch.pull:long_polling",
-        ("fetch", "take_in"),
+        ("poll_each",),
     ),
     "streaming": Mechanism(
         "the provider streams events over one lasting connection",
         Via.STREAM,
         "sim.mechanisms.streaming:run_streaming",
         "sim.launch.session:streaming",
-        ("stream", "take_in"),
+        ("stream", "poll_each"),
     ),
     "broker_push": Mechanism(
         "a broker's queue pushes to its consumer",
         Via.QUEUE,
         "sim.mechanisms.broker_push:run_broker_push",
         "sim.launch.broker:broker_push",
-        ("publish", "consume_queue"),
+        ("consume_each",),
     ),
     "broker_pull": Mechanism(
         "consumers fetch from a broker's log",
         Via.LOG,
         "sim.mechanisms.broker_pull:run_broker_pull",
         "sim.launch.broker:broker_pull",
-        ("publish", "write_logs", "consume_log"),
+        ("consume_each",),
     ),
 }
 

@@ -29,6 +29,7 @@ _SOURCES = (
     "workload.py",
     "audience.py",
     "kernels/*.py",
+    "metrics/histogram.py",
     "metrics/scans.py",
 )
 

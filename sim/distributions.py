@@ -70,6 +70,11 @@ def compile_distribution(spec: DistributionSpec) -> Distribution:
             return Distribution(_GAMMA, 0.0, 0.0, _log_gamma_quantiles(spec.mean_s, spec.cv))
 
 
+def takes_no_time(distribution: Distribution) -> bool:
+    """Whether every duration is 0."""
+    return distribution.kind == _CONSTANT and distribution.a == 0.0
+
+
 def _log_gamma_quantiles(mean_s: float, cv: float) -> NDArray[np.float64]:
     from scipy.special import gammaincinv, log_ndtr, ndtr  # noqa: PLC0415 - slow to import, rarely needed
 

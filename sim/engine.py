@@ -19,6 +19,7 @@ from sim.catalogue import MECHANISMS
 from sim.compiled import is_cached
 from sim.errors import InputError
 from sim.experiment import Estimate, estimate, paired_difference
+from sim.launch.ledger import Ledger
 from sim.metrics import summarise
 from sim.policies import compile_schedule, first_wake
 from sim.randomness import replication_seed
@@ -293,12 +294,46 @@ def run_once(
     """
     way, wanted = MECHANISMS[mechanism], audience(scenario, created, seed)
     if engine == "fast":
-        return way.run_kernel(scenario, wanted, seed)
+        ledger = Ledger(scenario, wanted, way.via, keep=True)
+        counted = way.run_kernel(scenario, ledger, seed)
+        assert ledger.deliveries is not None, "it keeps them"
+        return Replication(ledger.deliveries, counted, ledger.series)
     from sim.mechanisms.world import World  # noqa: PLC0415 - the fast engine needs no SimPy
 
     world = World(scenario, wanted, seed, way.via, narrator)
     way.run_model(world)
     return Replication(world.deliveries, world.counters, world.series)
+
+
+def metrics_once(
+    scenario: Scenario,
+    mechanism: str,
+    created: NDArray[np.float64],
+    seed: int,
+    engine: Engine = "fast",
+    workers: int | None = None,
+) -> tuple[dict[str, float], Counters]:
+    """The metrics of one mechanism in one replication, and what it counted; no record is kept.
+
+    The fast engine folds each subscriber's deliveries as soon as they are known, so memory does not grow with
+    the number of subscribers; quantiles are then within `sim.metrics.histogram.RELATIVE_ERROR`, all else is as
+    if computed from the records.
+
+    Args:
+        scenario: what is studied.
+        mechanism: one of `MECHANISMS`.
+        created: the events' times, seconds, sorted, shape (n_events,).
+        seed: the replication's seed.
+        engine: which engine.
+        workers: how many threads share the work (default: one a core); no result depends on it.
+    """
+    if engine != "fast":
+        run = run_once(scenario, mechanism, created, seed, engine)
+        return summarise(run.deliveries, run.counters, scenario), run.counters
+    way = MECHANISMS[mechanism]
+    ledger = Ledger(scenario, audience(scenario, created, seed), way.via, keep=False, workers=workers)
+    counted = way.run_kernel(scenario, ledger, seed)
+    return summarise(ledger.digest(), counted, scenario), counted
 
 
 def poll_phase_s(scenario: Scenario, seed: int, subscriber: int = 0) -> float:

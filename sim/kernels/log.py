@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.compiled import jit
-from sim.distributions import sample
+from sim.distributions import Distribution, sample
+from sim.kernels.book import Share, close_row, open_row
 from sim.kernels.borrowed import borrowed
+from sim.kernels.feed import Rows
 from sim.kernels.parameters import World, borrowed_world, in_window, setup_delay
+from sim.kernels.queue import in_order, publish
 from sim.kernels.servers import BUSY, IN_USE, WAITING
 from sim.policies import (
     Rebalances,
@@ -73,6 +76,40 @@ class Group(NamedTuple):
     max_deliveries: int
     error_probability: float
     record_bytes: int
+
+
+@jit
+def consume_each(
+    world: World,
+    persist: Distribution,
+    group: Group,
+    rebalances: Rebalances,
+    rows: Rows,
+    share: Share,
+    counts: NDArray[np.int64],
+    integrals: NDArray[np.float64],
+) -> None:
+    """Publish every event and let each subscriber's consumers work it off."""
+    published = 0
+    first = np.empty(group.consumers + 1, dtype=np.int64)
+    of_this = np.zeros_like(integrals)
+    for s in range(share.first, share.end):
+        row = open_row(share, rows, s)
+        n = len(row.created)
+        stored_s, log, gave_up = np.empty(n), np.empty(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
+        published += publish(world, persist, row.created, s, stored_s, share.series)
+        write_logs(world, group, s, in_order(stored_s), log, first)
+        of_this[:] = 0.0
+        for consumer in range(group.consumers):
+            own = log[first[consumer] : first[consumer + 1]]
+            consume_log(
+                world, group, rebalances, s, consumer, own, stored_s[own], row.first_attempt, row.visible,
+                row.attempts, row.copies, row.status, gave_up, counts, of_this, share.series,
+            )  # fmt: skip
+        integrals += of_this
+        close_row(share, s, row)
+    counts[REQUESTS] += published
+    counts[REQUEST_BYTES] += published * (world.request_header_bytes + world.payload_bytes)
 
 
 @jit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sim.compiled import jit
-from sim.distributions import Distribution, compile_distribution
+from sim.distributions import Distribution, compile_distribution, takes_no_time
 from sim.kernels.borrowed import borrowed
 from sim.kernels.feed import Feed
 from sim.policies import (
@@ -31,6 +31,7 @@ from sim.policies import (
     setup_s,
     sleeping_schedule,
 )
+from sim.randomness import uniform
 from sim.records import series_bin_s
 from sim.scenario import Polling, Scenario
 
@@ -104,6 +105,12 @@ def borrowed_world(world: World) -> World:
 def in_window(world: World, time_s: float) -> bool:
     """Whether counters count what happens at `time_s`."""
     return world.window_start_s <= time_s < world.window_end_s
+
+
+@jit
+def is_lost(probability: float, seed: int, stream: int, entity: int, index: int) -> bool:
+    """Whether a request or an answer gets lost; where none ever is, nothing needs to be drawn."""
+    return probability > 0.0 and uniform(seed, stream, entity, index) < probability
 
 
 @jit
@@ -261,6 +268,16 @@ def compile_fetching(scenario: Scenario) -> Fetching:
     """The part of a scenario that says how a subscriber fetches what it was told of."""
     thin = scenario.thin_webhook
     return Fetching(timeout_s=thin.timeout_s, retry_s=thin.retry_s, max_attempts=thin.max_attempts)
+
+
+def apart(pull: Pull, pollers: int) -> Pull | None:
+    """The API as each of so many pollers may use it without regard for the others; None if there is none.
+
+    Its workers shared out among them; or all of them, where there is one poller or a service takes no time.
+    """
+    if pollers == 1 or takes_no_time(pull.api_service):
+        return pull
+    return pull._replace(api_workers=pull.api_workers // pollers) if pollers <= pull.api_workers else None
 
 
 def compile_pull(scenario: Scenario, seed: int, polling: Polling | None = None) -> Pull:

@@ -19,7 +19,7 @@ from sim.kernels import agenda
 from sim.kernels.agenda import pack, unpack
 from sim.kernels.borrowed import borrowed, hold
 from sim.kernels.endpoint import ACKNOWLEDGED, ERROR, FULL, NOTHING, REFUSED, answer
-from sim.kernels.parameters import Push, World, borrowed_push, borrowed_world, in_window, setup_delay
+from sim.kernels.parameters import Push, World, borrowed_push, borrowed_world, in_window, is_lost, setup_delay
 from sim.kernels.receiver import Receiver, borrowed_receiver, open_receiver, take_page
 from sim.kernels.servers import IN_USE, with_room
 from sim.kernels.turns import LetIn, Pages, borrowed_let_in, borrowed_pages, end_of_page, next_page
@@ -243,7 +243,7 @@ def _run(
                 continue
             entity = delivery_entity(subscriber, event)
             back = leaves + sample(world.one_way, world.seed, Stream.RESPONSE_TRANSIT, entity, attempt)
-            comes_back = uniform(world.seed, Stream.RESPONSE_LOSS, entity, attempt) >= world.response_loss
+            comes_back = not is_lost(world.response_loss, world.seed, Stream.RESPONSE_LOSS, entity, attempt)
             if heard != NOTHING and comes_back and back <= deadline[event]:
                 size = agenda.add(times, keys, size, back, pack(_RESPONSE_ARRIVAL, event, attempt, heard))
             else:
@@ -317,7 +317,7 @@ def _run(
                 counts[REQUESTS] += 1
                 counts[REQUEST_BYTES] += sent_bytes
             arrival = deadline[event]
-            if uniform(world.seed, Stream.REQUEST_LOSS, entity, attempt) >= world.request_loss:
+            if not is_lost(world.request_loss, world.seed, Stream.REQUEST_LOSS, entity, attempt):
                 transit_s = sample(world.one_way, world.seed, Stream.REQUEST_TRANSIT, entity, attempt)
                 arrival = now + (setting_up_s + transit_s)
                 code = _LATE if arrival >= deadline[event] else 0

@@ -18,7 +18,9 @@ from sim.distributions import Distribution, sample
 from sim.happenings import Happening
 from sim.kernels import agenda
 from sim.kernels.agenda import pack, unpack
+from sim.kernels.book import Share, close_row, open_row
 from sim.kernels.borrowed import borrowed, hold
+from sim.kernels.feed import Rows
 from sim.kernels.fifo import empty_fifo, roomier
 from sim.kernels.parameters import World, borrowed_world, in_window, setup_delay
 from sim.kernels.servers import BUSY, IN_USE, WAITING
@@ -108,6 +110,48 @@ def publish(
         series[bin_of(created_s, world.series_bin_s)] += 1
         stored_s[event] = stored_at(world.one_way, persist, world.seed, subscriber, event, created_s)
     return counted
+
+
+@jit
+def consume_each(
+    world: World,
+    persist: Distribution,
+    link: Link,
+    broker: Broker,
+    rows: Rows,
+    share: Share,
+    counts: NDArray[np.int64],
+    integrals: NDArray[np.float64],
+) -> None:
+    """Publish every event and bring it to each subscriber's consumer."""
+    published = 0
+    own, of_this = np.zeros_like(counts), np.zeros_like(integrals)
+    for s in range(share.first, share.end):
+        row = open_row(share, rows, s)
+        stored_s = np.empty(len(row.created))
+        published += publish(world, persist, row.created, s, stored_s, share.series)
+        own[:] = 0
+        of_this[:] = 0.0
+        consume_queue(
+            world, link, broker, s, stored_s, in_order(stored_s), row.first_attempt, row.visible,
+            row.attempts, row.copies, row.status, own, of_this,
+        )  # fmt: skip
+        longest = max(counts[QUEUE_MAX], own[QUEUE_MAX])
+        counts += own
+        counts[QUEUE_MAX] = longest
+        integrals += of_this
+        close_row(share, s, row)
+    counts[REQUESTS] = published
+    counts[REQUEST_BYTES] += published * (world.request_header_bytes + world.payload_bytes)
+
+
+@jit
+def in_order(stored_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The events in the order in which they are stored, ties by event."""
+    for event in range(1, len(stored_s)):
+        if stored_s[event] < stored_s[event - 1]:
+            return np.argsort(stored_s, kind="mergesort")
+    return np.arange(len(stored_s))
 
 
 @jit

@@ -80,9 +80,10 @@ def accept(
     copy = receiver.copies[event]
     receiver.copies[event] += 1
     start = now if world.preempt else max(now, free[0])
-    slowdown = slowdown_at(world.outages, subscriber, start)
     entity = delivery_entity(subscriber, event)
-    service_s = slowdown * sample(world.receiver_service, world.seed, Stream.SERVICE, entity, copy)
+    service_s = sample(world.receiver_service, world.seed, Stream.SERVICE, entity, copy)
+    if len(world.outages.start_s) > 0:
+        service_s = slowdown_at(world.outages, subscriber, start) * service_s
     if world.preempt:
         until_s = free[0]
         if until_s > now:

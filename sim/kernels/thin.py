@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from sim.compiled import jit
 from sim.distributions import sample
 from sim.happenings import Happening
+from sim.kernels.book import Share, close_row, open_row
 from sim.kernels.borrowed import borrowed, hold
-from sim.kernels.parameters import Fetching, Pull, World, borrowed_world, in_window, setup_delay
+from sim.kernels.feed import Rows
+from sim.kernels.parameters import Fetching, Pull, World, borrowed_world, in_window, is_lost, setup_delay
 from sim.kernels.receiver import Receiver, accept, borrowed_receiver, open_receiver
 from sim.kernels.servers import IN_USE, empty_queue, idle_servers, serve, waiting_now, with_room
 from sim.policies import (
@@ -33,7 +35,7 @@ from sim.policies import (
     window_of,
     window_retry_after,
 )
-from sim.randomness import Stream, delivery_entity, uniform
+from sim.randomness import Stream, delivery_entity
 from sim.records import Status, Via
 
 (
@@ -202,8 +204,8 @@ def fetch_by_id(
             if now < deadline:
                 transit_s = sample(world.one_way, world.seed, Stream.FETCH_RESPONSE_TRANSIT, entity, number)
                 back = leaves + transit_s
-                comes_back = (
-                    uniform(world.seed, Stream.FETCH_RESPONSE_LOSS, entity, number) >= world.response_loss
+                comes_back = not is_lost(
+                    world.response_loss, world.seed, Stream.FETCH_RESPONSE_LOSS, entity, number
                 )
                 if heard != _NOTHING and comes_back and back <= deadline:
                     heappush(heap, (back, _RESPONSE_ARRIVAL, s, event, number, heard, retry_after_s))
@@ -231,7 +233,7 @@ def fetch_by_id(
                 counts[REQUEST_BYTES] += sent_bytes
             deadline = now + fetching.timeout_s
             arrival = deadline
-            if uniform(world.seed, Stream.FETCH_REQUEST_LOSS, entity, number) >= world.request_loss:
+            if not is_lost(world.request_loss, world.seed, Stream.FETCH_REQUEST_LOSS, entity, number):
                 transit_s = sample(world.one_way, world.seed, Stream.FETCH_REQUEST_TRANSIT, entity, number)
                 arrival = now + (setting_up_s + transit_s)
                 heappush(heap, (arrival, _REQUEST_ARRIVAL, s, event, number, _NOTHING, now))
@@ -243,6 +245,32 @@ def fetch_by_id(
     )
     integrals[IN_USE] += in_use
     counts[PEAK] = peak.sum()
+
+
+@jit
+def take_in_each(
+    world: World,
+    rows: Rows,
+    share: Share,
+    fetched: NDArray[np.float64],
+    order: NDArray[np.int64],
+    first_attempt: NDArray[np.float64],
+    attempts: NDArray[np.int32],
+    status: NDArray[np.int8],
+    counts: NDArray[np.int64],
+    integrals: NDArray[np.float64],
+) -> None:
+    """Serve what each subscriber fetched; arrays of all subscribers."""
+    for s in range(share.first, share.end):
+        row, n = open_row(share, rows, s), rows.counts[s]
+        row.first_attempt[:] = first_attempt[s, :n]
+        row.attempts[:] = attempts[s, :n]
+        row.status[:] = status[s, :n]
+        take_in(
+            world, s, fetched[s, :n], order[s, :n], row.visible, row.copies, row.via, row.status, counts,
+            integrals,
+        )  # fmt: skip
+        close_row(share, s, row)
 
 
 @jit

@@ -5,7 +5,8 @@ information are time averages over the window; ratios per event have windowed ev
 below the line. A metric that a run cannot know (a counter it did not measure) is absent; one that is
 undefined (a quantile of nothing) is NaN.
 
-`latencies`, `outcomes`, `ages`, `recovery`, `work` and `cost` define them; `scans` walks the records.
+`scans` walks the records and `digest` holds what they come to; `latencies`, `outcomes`, `ages`, `recovery`,
+`work` and `cost` say what is made of it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from sim.metrics.ages import age_metrics
 from sim.metrics.cost import cost_metrics
+from sim.metrics.digest import Digest, Totals, digest_records
 from sim.metrics.latencies import QUANTILE_METHOD, fairness_metrics, latency_metrics
-from sim.metrics.outcomes import outcome_metrics, tally_of
+from sim.metrics.outcomes import outcome_metrics
 from sim.metrics.recovery import recovery_metrics
 from sim.metrics.work import counter_metrics
 from sim.records import Counters, Deliveries, Window
@@ -26,20 +28,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "QUANTILE_METHOD",
+    "Digest",
+    "Totals",
     "age_metrics",
     "cost_metrics",
     "counter_metrics",
+    "digest_records",
     "fairness_metrics",
     "latency_metrics",
     "outcome_metrics",
     "recovery_metrics",
     "summarise",
-    "tally_of",
 ]
 
 
 def summarise(
-    records: pd.DataFrame | Deliveries,
+    records: pd.DataFrame | Deliveries | Digest,
     counters: Counters,
     scenario: Scenario,
     *,
@@ -48,21 +52,22 @@ def summarise(
     """Every metric of one run of one mechanism or arm, by name.
 
     Args:
-        records: delivery records from time 0 on, sorted by subscriber and event; what was created before
-            the warm-up ended counts only towards the state it left behind (age, freshness, backlog).
+        records: delivery records from time 0 on, sorted by subscriber and event, or what was folded of them;
+            what was created before the warm-up ended counts only towards the state it left behind (age,
+            freshness, backlog).
         counters: what happened within the window; None where unknown.
         scenario: states the window, the workers, the on-time bound, the outages and the prices.
         outages_enacted: whether the scenario's outages took place, so that there is a recovery to time.
     """
-    deliveries = records if isinstance(records, Deliveries) else Deliveries.from_frame(records)
-    window = Window(scenario.run.warmup_s, scenario.run.duration_s)
-    tally = tally_of(deliveries, scenario)
-    metrics = latency_metrics(deliveries, deliveries.within(window))
-    metrics |= fairness_metrics(deliveries, window)
-    metrics |= outcome_metrics(deliveries, tally, scenario)
-    metrics |= age_metrics(deliveries, window)
+    if not isinstance(records, Digest):
+        deliveries = records if isinstance(records, Deliveries) else Deliveries.from_frame(records)
+        records = digest_records(deliveries, scenario)
+    metrics = latency_metrics(records)
+    metrics |= fairness_metrics(records)
+    metrics |= outcome_metrics(records.totals, scenario)
+    metrics |= age_metrics(records, Window(scenario.run.warmup_s, scenario.run.duration_s))
     if outages_enacted:
-        metrics |= recovery_metrics(deliveries, scenario)
-    metrics |= counter_metrics(counters, scenario, tally.total)
-    metrics |= cost_metrics(counters, tally, scenario.cost)
+        metrics |= recovery_metrics(records, scenario)
+    metrics |= counter_metrics(counters, scenario, records.totals.total)
+    metrics |= cost_metrics(counters, records.totals, scenario.cost)
     return metrics

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
+from sim.metrics.digest import Totals
 from sim.metrics.ratios import ratio
-from sim.metrics.scans import Tally
 from sim.records import Counters
 from sim.scenario import Cost
 
 _MILLION, _GIGABYTE, _HOUR_S = 1e6, 1e9, 3600.0
 
 
-def cost_metrics(counters: Counters, counted: Tally, prices: Cost) -> dict[str, float]:
+def cost_metrics(counters: Counters, counted: Totals, prices: Cost) -> dict[str, float]:
     """`cost_per_million_events`, if a price is stated and all that is priced is known.
 
     Requests, bytes, server and connection time are those of the window; late seconds and losses are those

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sim.metrics.scans import mean_latencies
+from sim.metrics.ratios import ratio
 from sim.records import Deliveries, Window
+
+if TYPE_CHECKING:
+    from sim.metrics.digest import Digest
 
 QUANTILE_METHOD: Literal["linear"] = (
     "linear"  # Hyndman & Fan (1996) type 7, the default of NumPy, pandas and R
 )
+QUANTILES = (0.5, 0.95, 0.99)
 
 
-def latency_metrics(deliveries: Deliveries, windowed: NDArray[np.bool_]) -> dict[str, float]:
-    """Mean, quantiles (`QUANTILE_METHOD`) and maximum of latency over delivered records, seconds."""
-    latency_s = (deliveries.visible - deliveries.created)[windowed]
-    latency_s = latency_s[~np.isnan(latency_s)]
+def exact_quantiles(deliveries: Deliveries, window: Window) -> list[float]:
+    """The `QUANTILES` of latency over delivered records by `QUANTILE_METHOD`, seconds; NaN of nothing."""
+    latency_s = deliveries.visible - deliveries.created
+    latency_s = latency_s[deliveries.within(window) & ~np.isnan(latency_s)]
     if latency_s.size == 0:
-        return {f"latency_{name}_s": math.nan for name in ("mean", "p50", "p95", "p99", "max")}
-    mean_s, max_s = float(latency_s.mean()), float(latency_s.max())
-    p50, p95, p99 = np.quantile(latency_s, (0.5, 0.95, 0.99), method=QUANTILE_METHOD, overwrite_input=True)
+        return [math.nan for _ in QUANTILES]
+    found = np.quantile(latency_s, QUANTILES, method=QUANTILE_METHOD, overwrite_input=True)
+    return [float(each) for each in found]
+
+
+def latency_metrics(digest: Digest) -> dict[str, float]:
+    """Mean, quantiles and maximum of latency over delivered records, seconds.
+
+    Quantiles are those of `QUANTILE_METHOD`: exact of records, within `sim.metrics.histogram.RELATIVE_ERROR`
+    where none were kept.
+    """
+    totals = digest.totals
+    p50, p95, p99 = digest.latency_quantiles_s
     return {
-        "latency_mean_s": mean_s,
-        "latency_p50_s": float(p50),
-        "latency_p95_s": float(p95),
-        "latency_p99_s": float(p99),
-        "latency_max_s": max_s,
+        "latency_mean_s": ratio(totals.latency_s, totals.seen),
+        "latency_p50_s": p50,
+        "latency_p95_s": p95,
+        "latency_p99_s": p99,
+        "latency_max_s": totals.latency_max_s if totals.seen else math.nan,
     }
 
 
-def fairness_metrics(deliveries: Deliveries, window: Window) -> dict[str, float]:
+def fairness_metrics(digest: Digest) -> dict[str, float]:
     """How alike the subscribers' mean latencies are: (Σx)² / (n Σx²), 1 when equal, 1/n when one has all.
 
     Jain's index (Jain, Chiu & Hawe, "A quantitative measure of fairness and discrimination for resource
@@ -41,10 +54,9 @@ def fairness_metrics(deliveries: Deliveries, window: Window) -> dict[str, float]
     event. It is undefined when one of them got nothing: a mean latency that does not exist can be neither
     left out nor called fair. Absent with a single subscriber.
     """
-    if len(deliveries.visible) < 2:
+    if len(digest.mean_latency_s) < 2:
         return {}
-    means_s, concerned = mean_latencies(*deliveries.scanned, window.start_s)
-    x = means_s[concerned]
+    x = digest.mean_latency_s[digest.concerned]
     if x.size == 0 or np.isnan(x).any():
         return {"fairness": math.nan}
     largest = x.max()

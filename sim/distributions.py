@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distribution_specs import (
     Constant,
     DistributionSpec,
@@ -172,7 +172,7 @@ def sample(distribution: Distribution, seed: int, stream: int, entity: int, inde
     return quantile(distribution, uniform(seed, stream, entity, index))
 
 
-@jit
+@allocating
 def _first_copies(service: Distribution, seed: int, subscriber: int, n_events: int) -> NDArray[np.float64]:
     times = np.empty(n_events, dtype=np.float64)
     for event in range(n_events):

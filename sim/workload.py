@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating
 from sim.errors import ScenarioError
 from sim.randomness import Stream, uniform
 from sim.scenario import (
@@ -34,7 +34,7 @@ MAX_DELIVERIES = 50_000_000
 _CHUNK = 65_536
 
 
-@jit
+@allocating
 def _with_room(times: NDArray[np.float64], needed: int) -> NDArray[np.float64]:
     """The same times with room for `needed` of them."""
     if needed <= len(times):
@@ -44,7 +44,7 @@ def _with_room(times: NDArray[np.float64], needed: int) -> NDArray[np.float64]:
     return longer
 
 
-@jit
+@allocating
 def _poisson(rate_per_s: float, duration_s: float, seed: int) -> NDArray[np.float64]:
     times = np.empty(_CHUNK, dtype=np.float64)
     count = 0
@@ -58,7 +58,7 @@ def _poisson(rate_per_s: float, duration_s: float, seed: int) -> NDArray[np.floa
         count += 1
 
 
-@jit
+@allocating
 def _bursty(
     on_rate_per_s: float, on_mean_s: float, off_mean_s: float, on_share: float, duration_s: float, seed: int
 ) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ def _bursty(
     return times[:count].copy()
 
 
-@jit
+@allocating
 def _diurnal(
     rate_per_s: float, amplitude: float, period_s: float, peak_s: float, duration_s: float, seed: int
 ) -> NDArray[np.float64]:
@@ -105,7 +105,7 @@ def _diurnal(
         draw += 1
 
 
-@jit
+@allocating
 def _batches(
     rate_per_s: float, batch_mean: float, constant: bool, duration_s: float, seed: int
 ) -> NDArray[np.float64]:

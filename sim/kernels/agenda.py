@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 
 _CODE_BITS, _ATTEMPT_BITS, _EVENT_BITS = 4, 12, 40
 _ATTEMPT_SHIFT = _CODE_BITS
@@ -95,7 +95,7 @@ def drop_first(times: NDArray[np.float64], keys: NDArray[np.int64], size: int) -
     return size
 
 
-@jit
+@allocating
 def grown(
     times: NDArray[np.float64], keys: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.delivery import Status
 from sim.kernels.feed import Rows
 from sim.metrics.scans import Folded, Span, fold
@@ -58,7 +58,7 @@ class Row(NamedTuple):
     status: NDArray[np.int8]
 
 
-@jit
+@allocating
 def open_row(share: Share, rows: Rows, subscriber: int) -> Row:
     """A subscriber's records before anything happened."""
     book, n = share.book, rows.counts[subscriber]

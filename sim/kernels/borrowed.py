@@ -15,7 +15,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating
 
 Array = TypeVar("Array", bound=NDArray[Any])
 
@@ -39,6 +39,6 @@ else:
         return array(array), generate
 
 
-@jit
+@allocating
 def hold(*arrays: NDArray[Any]) -> None:
     """Keep arrays alive up to here."""

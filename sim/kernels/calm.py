@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import sample
 from sim.happenings import Happening
 from sim.kernels.agenda import pack_poll, unpack_poll
@@ -48,7 +48,7 @@ def may_be_calm(world: World, pull: Pull) -> bool:
     return pull.way == AT_INTERVALS and nothing_lost and nobody_fails and pull.rate_limit == NO_LIMIT
 
 
-@jit
+@allocating
 def fetch_calmly(
     world: World,
     pull: Pull,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.kernels.book import Share, close_row, open_row
 from sim.kernels.calm import fetch_calmly, may_be_calm
 from sim.kernels.feed import Rows
@@ -17,7 +17,7 @@ from sim.kernels.push import QUEUE_MAX, push_to_subscriber
 from sim.kernels.turns import LetIn, Pages
 
 
-@jit
+@allocating
 def poll_each(
     world: World,
     pull: Pull,
@@ -67,7 +67,7 @@ def poll_each(
     return True
 
 
-@jit
+@allocating
 def push_to_each(
     world: World,
     push: Push,
@@ -95,7 +95,7 @@ def push_to_each(
         close_row(share, s, row)
 
 
-@jit
+@allocating
 def reconcile_each(
     world: World,
     push: Push,
@@ -140,7 +140,7 @@ def reconcile_each(
     return True
 
 
-@jit
+@allocating
 def _poll_alone(
     world: World,
     pull: Pull,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.kernels.borrowed import borrowed, hold
 from sim.kernels.parameters import World, borrowed_world, in_window
 from sim.kernels.pull import RECEIVER_QUEUE_MAX
@@ -19,7 +19,7 @@ from sim.records import Status
 _DELIVERED, _LOST = int(Status.DELIVERED), int(Status.LOST)
 
 
-@jit
+@allocating
 def take_in(
     world: World,
     subscriber: int,
@@ -34,7 +34,7 @@ def take_in(
     integrals: NDArray[np.float64],
 ) -> None:
     """Serve what came one `way`; fills arrays of shape (n_events,). `integrals` are the receiver's."""
-    receiver, starts = open_receiver(world, visible, copies, via, integrals)
+    receiver, starts = open_receiver(world, visible, copies, via, integrals, len(fetched))
     _serve_pages(
         borrowed_world(world), subscriber, way, borrowed(fetched), borrowed(opens_page),
         borrowed_receiver(receiver), borrowed(starts), borrowed(status), borrowed(counts),
@@ -58,7 +58,7 @@ def _serve_pages(
     while first < len(fetched):
         now, end = fetched[first], end_of_page(fetched, opens_page, first)
         if not np.isnan(now):
-            starts, longest = take_page(world, receiver, starts, subscriber, first, end, now, way)
+            longest = take_page(world, receiver, starts, subscriber, first, end, now, way)
             if in_window(world, now):
                 counts[RECEIVER_QUEUE_MAX] = max(counts[RECEIVER_QUEUE_MAX], longest)
         first = end

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import Distribution, sample
 from sim.kernels.book import Share, close_row, open_row
 from sim.kernels.borrowed import borrowed
@@ -78,7 +78,7 @@ class Group(NamedTuple):
     record_bytes: int
 
 
-@jit
+@allocating
 def consume_each(
     world: World,
     persist: Distribution,
@@ -112,7 +112,7 @@ def consume_each(
     counts[REQUEST_BYTES] += published * (world.request_header_bytes + world.payload_bytes)
 
 
-@jit
+@allocating
 def write_logs(
     world: World,
     group: Group,
@@ -140,7 +140,7 @@ def write_logs(
         written[consumer] += 1
 
 
-@jit
+@allocating
 def consume_log(
     world: World,
     group: Group,

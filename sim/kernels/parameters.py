@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import Distribution, compile_distribution, takes_no_time
 from sim.kernels.borrowed import borrowed
 from sim.kernels.feed import Feed
@@ -59,7 +59,7 @@ class World(NamedTuple):
     series_bin_s: float
 
 
-@jit
+@allocating
 def _borrowed_outages(outages: Outages) -> Outages:
     return Outages(
         borrowed(outages.start_s),
@@ -71,12 +71,12 @@ def _borrowed_outages(outages: Outages) -> Outages:
     )
 
 
-@jit
+@allocating
 def _borrowed_distribution(distribution: Distribution) -> Distribution:
     return Distribution(distribution.kind, distribution.a, distribution.b, borrowed(distribution.table))
 
 
-@jit
+@allocating
 def borrowed_world(world: World) -> World:
     """The same world, its arrays without owners (`sim.kernels.borrowed`)."""
     return World(
@@ -135,7 +135,7 @@ class Push(NamedTuple):
     redelivery: RedeliveryRule
 
 
-@jit
+@allocating
 def borrowed_push(push: Push) -> Push:
     """The same parameters, their arrays without owners."""
     retry = push.retry
@@ -199,7 +199,7 @@ class Pull(NamedTuple):
     feed: Feed
 
 
-@jit
+@allocating
 def borrowed_pull(pull: Pull) -> Pull:
     """The same parameters, their arrays without owners."""
     return Pull(

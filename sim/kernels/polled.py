@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.delivery import Status
 from sim.kernels.turns import Pages
 
@@ -23,7 +23,7 @@ class Polled(NamedTuple):
     status: NDArray[np.int8]
 
 
-@jit
+@allocating
 def nothing_polled(pollers: int, width: int) -> Polled:
     """Room for what pollers will find, arrays of shape (pollers, width): nothing yet."""
     shape = (pollers, width)
@@ -35,7 +35,7 @@ def nothing_polled(pollers: int, width: int) -> Polled:
     )
 
 
-@jit
+@allocating
 def one_row(polled: Polled, n_events: int) -> Polled:
     """The first poller's part as arrays of shape (1, n_events)."""
     shape = (1, n_events)
@@ -60,7 +60,7 @@ def wipe(polled: Polled) -> None:
     polled.status[:] = _PENDING
 
 
-@jit
+@allocating
 def polled_row(polled: Polled, place: int, n_events: int) -> Polled:
     """One poller's part as arrays of shape (n_events,)."""
     pages = polled.pages

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating
 from sim.distributions import sample
 from sim.happenings import Happening
 from sim.kernels import agenda
@@ -97,7 +97,7 @@ _TICK = int(Happening.TICK)
 _LOST = int(Status.LOST)
 
 
-@jit
+@allocating
 def fetch(
     world: World,
     pull: Pull,
@@ -145,7 +145,7 @@ def fetch(
     return waited
 
 
-@jit
+@allocating
 def _run(
     world: World,
     pull: Pull,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import sample
 from sim.happenings import Happening
 from sim.kernels import agenda
@@ -82,7 +82,7 @@ _ADDED_AT_MOST = 4  # happenings in one step: a back-off's end, and a request wi
 _ALIVE = -1  # the redeliveries of an event that is no dead letter
 
 
-@jit
+@allocating
 def push_to_subscriber(
     world: World,
     push: Push,
@@ -106,7 +106,7 @@ def push_to_subscriber(
     it can no longer bring.
     """
     n_events = len(created)
-    receiver, starts = open_receiver(world, visible, copies, via, integrals)
+    receiver, starts = open_receiver(world, visible, copies, via, integrals, 64)
     times, keys = np.empty(64, dtype=np.float64), np.empty(64, dtype=np.int64)
     deadline = np.empty(n_events, dtype=np.float64)
     waited_s = np.full(n_events, push.retry.base_s)
@@ -147,7 +147,7 @@ def _tried_again_at(
     return look_s
 
 
-@jit
+@allocating
 def _run(
     world: World,
     push: Push,
@@ -202,9 +202,8 @@ def _run(
 
         if from_page:
             page_end = end_of_page(fetched, pages.opens_page, next_fetched)
-            starts, longest = take_page(
-                world, receiver, starts, subscriber, next_fetched, page_end, now, _POLL
-            )
+            starts = with_room(starts, receiver.ring, page_end - next_fetched)
+            longest = take_page(world, receiver, starts, subscriber, next_fetched, page_end, now, _POLL)
             if counted:
                 counts[QUEUE_MAX] = max(counts[QUEUE_MAX], longest)
             next_fetched = next_page(pages, page_end)

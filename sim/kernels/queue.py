@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import Distribution, sample
 from sim.happenings import Happening
 from sim.kernels import agenda
@@ -112,7 +112,7 @@ def publish(
     return counted
 
 
-@jit
+@allocating
 def consume_each(
     world: World,
     persist: Distribution,
@@ -145,7 +145,7 @@ def consume_each(
     counts[REQUEST_BYTES] += published * (world.request_header_bytes + world.payload_bytes)
 
 
-@jit
+@allocating
 def in_order(stored_s: NDArray[np.float64]) -> NDArray[np.int64]:
     """The events in the order in which they are stored, ties by event."""
     for event in range(1, len(stored_s)):
@@ -154,7 +154,7 @@ def in_order(stored_s: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.arange(len(stored_s))
 
 
-@jit
+@allocating
 def consume_queue(
     world: World,
     link: Link,
@@ -245,7 +245,7 @@ def _account(
     counts[RESPONSE_BYTES] += heartbeats * broker.heartbeat_bytes
 
 
-@jit
+@allocating
 def _run(
     world: World,
     link: Link,

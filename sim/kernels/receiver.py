@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import inlined, jit
+from sim.compiled import allocating, inlined
 from sim.distributions import sample
 from sim.kernels.borrowed import borrowed
 from sim.kernels.parameters import World
-from sim.kernels.servers import empty_queue, idle_now, idle_servers, preempt, serve, waiting_now, with_room
+from sim.kernels.servers import empty_queue, idle_now, idle_servers, preempt, serve, waiting_now
 from sim.policies import slowdown_at
 from sim.randomness import Stream, delivery_entity
 
@@ -34,23 +34,27 @@ class Receiver(NamedTuple):
     integrals: NDArray[np.float64]
 
 
-@jit
+@allocating
 def open_receiver(
     world: World,
     visible: NDArray[np.float64],
     copies: NDArray[np.int32],
     via: NDArray[np.int8],
     integrals: NDArray[np.float64],
+    room: int,
 ) -> tuple[Receiver, NDArray[np.float64]]:
-    """A receiver with nothing to do, writing into the arrays given; and the `starts` of its queue."""
-    starts, ring = empty_queue()
+    """A receiver with nothing to do, writing into the arrays given; and the `starts` of its queue.
+
+    The queue has room for as many jobs as stated, be it memory that is never touched.
+    """
+    starts, ring = empty_queue(room)
     in_service = np.full(1, -1, dtype=np.int64)
     dropped = np.zeros(len(copies), dtype=np.int32)
     free = idle_servers(world.receiver_workers)
     return Receiver(free, ring, in_service, visible, copies, dropped, via, integrals), starts
 
 
-@jit
+@allocating
 def borrowed_receiver(receiver: Receiver) -> Receiver:
     """The same receiver, its arrays without owners (`sim.kernels.borrowed`)."""
     return Receiver(
@@ -114,10 +118,10 @@ def take_page(
     end: int,
     now: float,
     way: int,
-) -> tuple[NDArray[np.float64], int]:
+) -> int:
     """Take in the events first … end - 1 of one response, less those the receiver has; whatever the limit.
 
-    Returns the queue's `starts`, and the longest queue that one of them left behind.
+    There must be room for all of them. Returns the longest queue that one of them left behind.
     """
     # The events of one response join before any of them can end, even if service takes no time.
     idle, waiting, longest = idle_now(receiver.free, now), waiting_now(starts, receiver.ring, now), 0
@@ -137,6 +141,5 @@ def take_page(
             else:
                 waiting += 1
             longest = max(longest, waiting)
-            starts = with_room(starts, receiver.ring)
         accept(world, receiver, starts, subscriber, event, now, way)
-    return starts, longest
+    return longest

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import sample
 from sim.happenings import Happening
 from sim.kernels.feed import Rows, created_at, oldest, shown
@@ -114,7 +114,7 @@ def _carry(
     return cursor
 
 
-@jit
+@allocating
 def stream(
     world: World,
     api: Pull,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import sample
 from sim.happenings import Happening
 from sim.kernels.book import Share, close_row, open_row
@@ -87,7 +87,7 @@ class Notifications(NamedTuple):
     turn: NDArray[np.int64]
 
 
-@jit
+@allocating
 def fetch_by_id(
     world: World,
     pull: Pull,
@@ -247,7 +247,7 @@ def fetch_by_id(
     counts[PEAK] = peak.sum()
 
 
-@jit
+@allocating
 def take_in_each(
     world: World,
     rows: Rows,
@@ -273,7 +273,7 @@ def take_in_each(
         close_row(share, s, row)
 
 
-@jit
+@allocating
 def take_in(
     world: World,
     subscriber: int,
@@ -287,7 +287,7 @@ def take_in(
     integrals: NDArray[np.float64],
 ) -> None:
     """Serve what a subscriber fetched; fills arrays of shape (n_events,). `integrals` are its receiver's."""
-    receiver, starts = open_receiver(world, visible, copies, via, integrals)
+    receiver, starts = open_receiver(world, visible, copies, via, integrals, len(fetched))
     _serve_in_order(
         borrowed_world(world), subscriber, borrowed(fetched), borrowed(order), borrowed_receiver(receiver),
         borrowed(starts), borrowed(status), borrowed(counts),
@@ -311,7 +311,6 @@ def _serve_in_order(
             break
         now = fetched[event]
         waiting = waiting_now(starts, receiver.ring, now)
-        starts = with_room(starts, receiver.ring)
         start, _ = accept(world, receiver, starts, subscriber, event, now, _WEBHOOK)
         if in_window(world, now):
             counts[RECEIVER_QUEUE_MAX] = max(counts[RECEIVER_QUEUE_MAX], waiting + (start > now))

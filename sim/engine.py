@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 Engine = Literal["fast", "simpy"]
 ENGINES: tuple[Engine, ...] = ("fast", "simpy")
 MAX_REPLICATIONS = 1_000_000
+EXACT_UP_TO = 1_000_000
+"""Up to so many deliveries quantiles are exact, also where no records are kept: those of a moment are small."""
 DEFAULT_MECHANISMS = ("webhook", "polling")
 
 
@@ -192,7 +194,8 @@ def simulate(
         engine: "fast" (compiled) or "simpy" (the readable reference); the results are the same.
         seed: any int in [0, 2^63); fixes every draw.
         replications: independent runs; with two or more, estimates carry 95 % intervals.
-        records: keep every delivery (needed for `Outcome.records`); metrics come either way.
+        records: keep every delivery (needed for `Outcome.records`); metrics come either way
+            (see `metrics_once`).
         progress: called with (runs done, runs in all).
 
     Raises:
@@ -225,15 +228,18 @@ def extended(
     done, total = outcome.replications * len(mechanisms), replications * len(mechanisms)
     for replication in range(outcome.replications, replications):
         run_seed = replication_seed(outcome.seed, replication)
-        created = event_times(scenario, run_seed)
+        created = event_times(scenario, run_seed, recorded=bool(outcome.deliveries) or outcome.engine != "fast")
         for mechanism in mechanisms:
-            run = run_once(scenario, mechanism, created, run_seed, outcome.engine)
-            for metric, value in summarise(run.deliveries, run.counters, scenario).items():
-                outcome.metrics[mechanism].setdefault(metric, []).append(value)
-            outcome.counters[mechanism].append(run.counters)
             if outcome.deliveries:
+                run = run_once(scenario, mechanism, created, run_seed, outcome.engine)
+                metrics, counted = summarise(run.deliveries, run.counters, scenario), run.counters
                 outcome.deliveries[mechanism].append(run.deliveries)
                 outcome.requests[mechanism].append(run.series)
+            else:
+                metrics, counted = metrics_once(scenario, mechanism, created, run_seed, outcome.engine)
+            for metric, value in metrics.items():
+                outcome.metrics[mechanism].setdefault(metric, []).append(value)
+            outcome.counters[mechanism].append(counted)
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -270,7 +276,7 @@ def is_compiled(mechanisms: Sequence[str]) -> bool:
 
 def expected_deliveries(scenario: Scenario, seed: int) -> int:
     """How many deliveries one mechanism has in replication 0 of an experiment, on average over interests."""
-    events = len(event_times(scenario, replication_seed(seed, 0)))
+    events = len(event_times(scenario, replication_seed(seed, 0), recorded=False))
     return round(events * scenario.subscribers.count * scenario.subscribers.interest)
 
 
@@ -311,13 +317,15 @@ def metrics_once(
     created: NDArray[np.float64],
     seed: int,
     engine: Engine = "fast",
+    *,
     workers: int | None = None,
+    exact_up_to: int | None = None,
 ) -> tuple[dict[str, float], Counters]:
     """The metrics of one mechanism in one replication, and what it counted; no record is kept.
 
-    The fast engine folds each subscriber's deliveries as soon as they are known, so memory does not grow with
-    the number of subscribers; quantiles are then within `sim.metrics.histogram.RELATIVE_ERROR`, all else is as
-    if computed from the records.
+    Of more than `EXACT_UP_TO` deliveries the fast engine folds each subscriber's as soon as they are known, so
+    memory does not grow with the subscribers. Quantiles are then within
+    `sim.metrics.histogram.RELATIVE_ERROR`; all else is as computed from the records, to the last bit.
 
     Args:
         scenario: what is studied.
@@ -326,8 +334,10 @@ def metrics_once(
         seed: the replication's seed.
         engine: which engine.
         workers: how many threads share the work (default: one a core); no result depends on it.
+        exact_up_to: in place of `EXACT_UP_TO`.
     """
-    if engine != "fast":
+    few = len(created) * scenario.subscribers.count <= (EXACT_UP_TO if exact_up_to is None else exact_up_to)
+    if engine != "fast" or few:
         run = run_once(scenario, mechanism, created, seed, engine)
         return summarise(run.deliveries, run.counters, scenario), run.counters
     way = MECHANISMS[mechanism]

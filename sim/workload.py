@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from sim.scenario import Scenario
 
 MAX_DELIVERIES = 50_000_000
-"""How many deliveries one replication may have: their records take some 60 bytes each."""
+"""How many deliveries one replication may have whose records are kept: they take some 60 bytes each.
+
+And how many events any may have.
+"""
 
 _CHUNK = 65_536
 
@@ -166,8 +169,12 @@ def _trace(workload: TraceWorkload, duration_s: float) -> NDArray[np.float64]:
     return times
 
 
-def _refuse_beyond_reason(scenario: Scenario) -> None:
+def _refuse_beyond_reason(scenario: Scenario, *, recorded: bool) -> None:
     """Refuse what would neither fit in memory nor ever end.
+
+    Args:
+        scenario: what is studied.
+        recorded: whether every delivery is kept.
 
     Raises:
         ScenarioError: naming what is too much.
@@ -180,7 +187,7 @@ def _refuse_beyond_reason(scenario: Scenario) -> None:
     else:
         events = workload.rate_per_s * duration_s
     wanted = max(events, events * subscribers.count * subscribers.interest)
-    if wanted > MAX_DELIVERIES:
+    if events > MAX_DELIVERIES or (recorded and wanted > MAX_DELIVERIES):
         raise ScenarioError(
             f"workload.rate_per_s × run.duration_s × subscribers.count is {wanted:.3g} deliveries; "
             f"at most {MAX_DELIVERIES:,} fit in memory"
@@ -194,12 +201,13 @@ def _refuse_beyond_reason(scenario: Scenario) -> None:
             )
 
 
-def event_times(scenario: Scenario, seed: int) -> NDArray[np.float64]:
+def event_times(scenario: Scenario, seed: int, *, recorded: bool = True) -> NDArray[np.float64]:
     """The creation time of every event, sorted, in [0, duration_s); shape (n_events,), seconds.
 
     Args:
         scenario: what is studied.
         seed: the replication's seed; a trace ignores it.
+        recorded: whether every delivery will be kept, so that not only the events must fit in memory.
 
     Raises:
         ScenarioError: a trace reaches beyond the run, or there would be more than `MAX_DELIVERIES` (or, of a
@@ -207,7 +215,7 @@ def event_times(scenario: Scenario, seed: int) -> NDArray[np.float64]:
         TraceError: a trace file is malformed.
     """
     duration_s = scenario.run.duration_s
-    _refuse_beyond_reason(scenario)
+    _refuse_beyond_reason(scenario, recorded=recorded)
     match scenario.workload:
         case PoissonWorkload(rate_per_s=rate_per_s):
             return _poisson(rate_per_s, duration_s, seed)

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sim.engine import Engine, run_once
+from sim.engine import Engine, metrics_once
 from sim.errors import InputError
 from sim.experiment.axes import Point
 from sim.experiment.journal import Finished
-from sim.metrics import summarise
 from sim.randomness import replication_seed
 from sim.scenario import Scenario
 from sim.workload import event_times
@@ -64,11 +63,10 @@ def run_metrics(
 ) -> dict[str, dict[str, float]]:
     """Mechanism -> metric -> value, of one replication on common random numbers."""
     run_seed = int(replication_seed(seed, replication))
-    created = event_times(scenario, run_seed)
+    created = event_times(scenario, run_seed, recorded=engine != "fast")
     metrics = {}
     for mechanism in mechanisms:
-        run = run_once(scenario, mechanism, created, run_seed, engine)
-        metrics[mechanism] = summarise(run.deliveries, run.counters, scenario)
+        metrics[mechanism], _ = metrics_once(scenario, mechanism, created, run_seed, engine)
     return metrics
 
 

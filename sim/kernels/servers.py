@@ -47,6 +47,12 @@ def waiting_now(starts: NDArray[np.float64], ring: NDArray[np.int64], now: float
     return int(count)
 
 
+@jit
+def waiting_at_most(ring: NDArray[np.int64]) -> int:
+    """How many accepted jobs had not started when somebody last looked."""
+    return int(ring[_COUNT])
+
+
 @allocating
 def with_room(starts: NDArray[np.float64], ring: NDArray[np.int64], jobs: int = 1) -> NDArray[np.float64]:
     """The same queue with room for so many more jobs."""

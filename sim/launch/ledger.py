@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.audience import Audience
+from sim.errors import ScenarioError
 from sim.kernels.book import Book, Share
 from sim.kernels.feed import compile_rows
 from sim.launch.counting import combined
@@ -24,6 +25,7 @@ from sim.metrics.recovery import recoveries
 from sim.metrics.scans import Folded
 from sim.records import Counters, Deliveries, Via, empty_series
 from sim.scenario import Scenario
+from sim.workload import MAX_DELIVERIES
 
 Work = Callable[[Share], Counters | None]
 
@@ -55,12 +57,26 @@ class Ledger:
         self._span = span_of(scenario)
         self._workers = threads() if workers is None else workers
         self.deliveries = Deliveries.empty(audience, via) if keep else None
+        if not keep and recoveries(scenario):
+            self.refuse_beyond_memory("the recovery from an outage is timed")
         self._folded = nothing_folded(
             (0, 0) if keep else audience.event.shape,
             self._span,
             buckets=not keep,
             times=not keep and bool(recoveries(scenario)),
         )
+
+    def refuse_beyond_memory(self, what: str) -> None:
+        """Refuse so many deliveries that what must be known of all at once does not fit in memory.
+
+        Raises:
+            ScenarioError: naming what it is and how many would be accepted.
+        """
+        if self.subscribers * self.width > MAX_DELIVERIES:
+            raise ScenarioError(
+                f"{what}, so all {self.subscribers * self.width:.3g} deliveries must be known at once; "
+                f"at most {MAX_DELIVERIES:,} fit in memory"
+            )
 
     def digest(self) -> Digest:
         """What the deliveries come to, of which no record was kept."""

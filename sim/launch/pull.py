@@ -72,6 +72,7 @@ def polled(world: parameters.World, poller: parameters.Pull, ledger: Ledger, tak
     own = parameters.apart(poller, ledger.subscribers)
     if own is not None and (counted := taken_in(own, None)) is not None:
         return counted
+    ledger.refuse_beyond_memory("polls wait for one another at the provider's API")
     counts, at_api = _no_counts(), no_integrals()
     together = nothing_polled(ledger.subscribers, ledger.width)
     pull.fetch(world, poller, ledger.rows, 0, together, counts, at_api, ledger.series)

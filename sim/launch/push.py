@@ -52,6 +52,7 @@ def thin_webhook(scenario: Scenario, ledger: Ledger, seed: int) -> Counters:
     """Tell every subscriber; then fetch what they were told of; then let each receiver take it in."""
     world, sender = parameters.compile_world(scenario, seed), parameters.compile_push(scenario)
     api, fetching = parameters.compile_pull(scenario, seed), parameters.compile_fetching(scenario)
+    ledger.refuse_beyond_memory("fetches meet at the provider's API")
     shape = (ledger.subscribers, ledger.width)
 
     at_once = compile_distribution(Constant(kind="constant", mean_s=0.0))

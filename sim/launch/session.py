@@ -27,6 +27,7 @@ def streaming(scenario: Scenario, ledger: Ledger, seed: int) -> Counters:
         spec.heartbeat_bytes,
         scenario.workload.payload_bytes + spec.frame_bytes,
     )
+    ledger.refuse_beyond_memory("streams connect by the provider's API")
     counts, at_api = np.zeros(len(pull.COUNTER_NAMES), dtype=np.int64), no_integrals()
     streamed = nothing_polled(ledger.subscribers, ledger.width)
     streamed.pages.opens_page[...] = True  # each message joins the queue by itself

@@ -36,6 +36,7 @@ _SOURCES = (
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+_njit: Any = numba.njit  # its types do not know "_nrt", which a Numba without it would refuse
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
@@ -69,14 +70,14 @@ def jit(function: Function) -> Function:
     takes an array and at every field read of a tuple that holds one, which was most of the time of kernels
     whose steps take a few nanoseconds.
     """
-    return cast(Function, numba.njit(**_OPTIONS, _nrt=False)(function))
+    return cast(Function, _njit(**_OPTIONS, _nrt=False)(function))
 
 
 def allocating(function: Function) -> Function:
     """Compile `function`, which makes arrays or returns some."""
-    return cast(Function, numba.njit(**_OPTIONS)(function))
+    return cast(Function, _njit(**_OPTIONS)(function))
 
 
 def inlined(function: Function) -> Function:
     """Compile `function`, which makes no arrays, into those that call it; it spares them passing it many."""
-    return cast(Function, numba.njit(**_OPTIONS, _nrt=False, forceinline=True)(function))
+    return cast(Function, _njit(**_OPTIONS, _nrt=False, forceinline=True)(function))

@@ -37,7 +37,7 @@ Engine = Literal["fast", "simpy"]
 ENGINES: tuple[Engine, ...] = ("fast", "simpy")
 MAX_REPLICATIONS = 1_000_000
 EXACT_UP_TO = 1_000_000
-"""Up to so many deliveries quantiles are exact, also where no records are kept: those of a moment are small."""
+"""Up to so many deliveries quantiles are exact also where no records are kept: for a moment, they are."""
 DEFAULT_MECHANISMS = ("webhook", "polling")
 
 
@@ -228,7 +228,8 @@ def extended(
     done, total = outcome.replications * len(mechanisms), replications * len(mechanisms)
     for replication in range(outcome.replications, replications):
         run_seed = replication_seed(outcome.seed, replication)
-        created = event_times(scenario, run_seed, recorded=bool(outcome.deliveries) or outcome.engine != "fast")
+        recorded = bool(outcome.deliveries) or outcome.engine != "fast"
+        created = event_times(scenario, run_seed, recorded=recorded)
         for mechanism in mechanisms:
             if outcome.deliveries:
                 run = run_once(scenario, mechanism, created, run_seed, outcome.engine)
@@ -323,8 +324,8 @@ def metrics_once(
 ) -> tuple[dict[str, float], Counters]:
     """The metrics of one mechanism in one replication, and what it counted; no record is kept.
 
-    Of more than `EXACT_UP_TO` deliveries the fast engine folds each subscriber's as soon as they are known, so
-    memory does not grow with the subscribers. Quantiles are then within
+    Of more than `EXACT_UP_TO` deliveries the fast engine folds each subscriber's as soon as they are known,
+    so memory does not grow with the subscribers. Quantiles are then within
     `sim.metrics.histogram.RELATIVE_ERROR`; all else is as computed from the records, to the last bit.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where a kernel writes what becomes of each event: a row a subscriber, kept; or one row, folded and used again.
+"""Where a kernel writes what becomes of each event: a row a subscriber, kept; or one, folded and used again.
 
 A kernel does not know which. It asks for a subscriber's row, fills it and closes it; where records are not
 kept, closing folds the row into sums (`sim.metrics.scans`), so memory does not grow with the subscribers.

@@ -13,9 +13,8 @@ from sim.compiled import allocating, jit
 from sim.distributions import sample
 from sim.happenings import Happening
 from sim.kernels.agenda import pack_poll, unpack_poll
-from sim.kernels.borrowed import borrowed, hold
 from sim.kernels.feed import Rows, oldest
-from sim.kernels.parameters import AT_INTERVALS, Pull, World, borrowed_pull, borrowed_world, setup_delay
+from sim.kernels.parameters import AT_INTERVALS, Pull, World, setup_delay
 from sim.kernels.polled import Polled
 from sim.kernels.pollers import NO_POLL, wake_again
 from sim.kernels.pull import (
@@ -69,13 +68,9 @@ def fetch_calmly(
     created = rows.created[begins : begins + rows.counts[subscriber]]
     pages = polled.pages
     calm = _run(
-        borrowed_world(world), borrowed_pull(pull), Rows(borrowed(rows.created), rows.stride,
-        borrowed(rows.counts)), borrowed(created), subscriber, borrowed(pages.fetched),
-        borrowed(pages.opens_page), borrowed(pages.turn), borrowed(polled.first_attempt),
-        borrowed(polled.attempts), borrowed(polled.status), borrowed(own), borrowed(of_this),
-        borrowed(requests),
+        world, pull, rows, created, subscriber, pages.fetched, pages.opens_page, pages.turn,
+        polled.first_attempt, polled.attempts, polled.status, own, of_this, requests,
     )  # fmt: skip
-    hold(created)
     if calm:
         counts += own
         integrals += of_this

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.compiled import allocating, jit
-from sim.kernels.borrowed import borrowed, hold
-from sim.kernels.parameters import World, borrowed_world, in_window
+from sim.kernels.parameters import World, in_window
 from sim.kernels.pull import RECEIVER_QUEUE_MAX
-from sim.kernels.receiver import Receiver, borrowed_receiver, open_receiver, take_page
+from sim.kernels.receiver import Receiver, open_receiver, take_page
 from sim.kernels.turns import end_of_page
 from sim.records import Status
 
@@ -35,11 +34,7 @@ def take_in(
 ) -> None:
     """Serve what came one `way`; fills arrays of shape (n_events,). `integrals` are the receiver's."""
     receiver, starts = open_receiver(world, visible, copies, via, integrals, len(fetched))
-    _serve_pages(
-        borrowed_world(world), subscriber, way, borrowed(fetched), borrowed(opens_page),
-        borrowed_receiver(receiver), borrowed(starts), borrowed(status), borrowed(counts),
-    )  # fmt: skip
-    hold(receiver.free, receiver.ring, receiver.in_service, receiver.dropped, starts)
+    _serve_pages(world, subscriber, way, fetched, opens_page, receiver, starts, status, counts)
 
 
 @jit

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from sim.compiled import allocating, jit
 from sim.distributions import Distribution, sample
 from sim.kernels.book import Share, close_row, open_row
-from sim.kernels.borrowed import borrowed
 from sim.kernels.feed import Rows
-from sim.kernels.parameters import World, borrowed_world, in_window, setup_delay
+from sim.kernels.parameters import World, in_window, setup_delay
 from sim.kernels.queue import in_order, publish
 from sim.kernels.servers import BUSY, IN_USE, WAITING
 from sim.policies import (
@@ -140,7 +139,7 @@ def write_logs(
         written[consumer] += 1
 
 
-@allocating
+@jit
 def consume_log(
     world: World,
     group: Group,
@@ -159,35 +158,10 @@ def consume_log(
     integrals: NDArray[np.float64],
     series: NDArray[np.int64],
 ) -> None:
-    """Let one consumer work its log off; `log` and `stored_s` are its records, the rest are by event."""
-    own = Rebalances(borrowed(rebalances.at_s), borrowed(rebalances.first), rebalances.pause_s)
-    _run(
-        borrowed_world(world), group, own, subscriber, consumer, borrowed(log), borrowed(stored_s),
-        borrowed(first_attempt), borrowed(visible), borrowed(attempts), borrowed(copies), borrowed(status),
-        borrowed(gave_up), borrowed(counts), borrowed(integrals), borrowed(series),
-    )  # fmt: skip
+    """Let one consumer work its log off; `log` and `stored_s` are its records, the rest are by event.
 
-
-@jit
-def _run(
-    world: World,
-    group: Group,
-    rebalances: Rebalances,
-    subscriber: int,
-    consumer: int,
-    log: NDArray[np.int64],
-    stored_s: NDArray[np.float64],
-    first_attempt: NDArray[np.float64],
-    visible: NDArray[np.float64],
-    attempts: NDArray[np.int32],
-    copies: NDArray[np.int32],
-    status: NDArray[np.int8],
-    gave_up: NDArray[np.bool_],
-    counts: NDArray[np.int64],
-    integrals: NDArray[np.float64],
-    series: NDArray[np.int64],
-) -> None:
-    """One consumer's life: its next fetch is due at `due_s`, and it will go down at `down_s`."""
+    Its next fetch is due at `due_s`, and it will go down at `down_s`.
+    """
     entity = delivery_entity(subscriber, consumer)
     position, committed, fetches, rebalances_seen = 0, 0, 0, 0
     due_s, done_s, committed_s = 0.0, 0.0, 0.0

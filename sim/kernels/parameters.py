@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sim.compiled import allocating, jit
+from sim.compiled import jit
 from sim.distributions import Distribution, compile_distribution, takes_no_time
-from sim.kernels.borrowed import borrowed
 from sim.kernels.feed import Feed
 from sim.policies import (
     NEVER,
@@ -59,48 +58,6 @@ class World(NamedTuple):
     series_bin_s: float
 
 
-@allocating
-def _borrowed_outages(outages: Outages) -> Outages:
-    return Outages(
-        borrowed(outages.start_s),
-        borrowed(outages.end_s),
-        borrowed(outages.kind),
-        borrowed(outages.slowdown),
-        borrowed(outages.first),
-        outages.shared,
-    )
-
-
-@allocating
-def _borrowed_distribution(distribution: Distribution) -> Distribution:
-    return Distribution(distribution.kind, distribution.a, distribution.b, borrowed(distribution.table))
-
-
-@allocating
-def borrowed_world(world: World) -> World:
-    """The same world, its arrays without owners (`sim.kernels.borrowed`)."""
-    return World(
-        world.seed,
-        world.window_start_s,
-        world.window_end_s,
-        world.world_end_s,
-        _borrowed_distribution(world.one_way),
-        world.request_loss,
-        world.response_loss,
-        world.request_header_bytes,
-        world.response_header_bytes,
-        world.payload_bytes,
-        world.keep_alive,
-        world.setup_round_trips,
-        world.setup_bytes,
-        world.receiver_workers,
-        _borrowed_distribution(world.receiver_service),
-        world.preempt,
-        _borrowed_outages(world.outages),
-        world.series_bin_s,
-    )
-
-
 @jit
 def in_window(world: World, time_s: float) -> bool:
     """Whether counters count what happens at `time_s`."""
@@ -133,35 +90,6 @@ class Push(NamedTuple):
     signature_tolerance_s: float
     disabling: DisablingRule
     redelivery: RedeliveryRule
-
-
-@allocating
-def borrowed_push(push: Push) -> Push:
-    """The same parameters, their arrays without owners."""
-    retry = push.retry
-    return Push(
-        push.timeout_s,
-        push.max_in_flight,
-        RetryPolicy(
-            retry.kind,
-            retry.base_s,
-            retry.factor,
-            retry.cap_s,
-            borrowed(retry.gaps_s),
-            retry.jitter,
-            retry.spread,
-            retry.attempts_allowed,
-            retry.max_duration_s,
-        ),
-        push.on_receipt,
-        push.queue_limit,
-        push.retry_after_s,
-        push.error_probability,
-        push.clock_offset_s,
-        push.signature_tolerance_s,
-        push.disabling,
-        push.redelivery,
-    )
 
 
 class Fetching(NamedTuple):
@@ -197,28 +125,6 @@ class Pull(NamedTuple):
     rate_limit: int
     rate_limit_per_s: float
     feed: Feed
-
-
-@allocating
-def borrowed_pull(pull: Pull) -> Pull:
-    """The same parameters, their arrays without owners."""
-    return Pull(
-        pull.way,
-        pull.schedule,
-        pull.adaptive,
-        pull.holding,
-        pull.conditional,
-        pull.not_modified_bytes,
-        pull.not_modified_free,
-        pull.timeout_s,
-        pull.page_size,
-        pull.api_workers,
-        _borrowed_distribution(pull.api_service),
-        _borrowed_outages(pull.api_outages),
-        pull.rate_limit,
-        pull.rate_limit_per_s,
-        pull.feed,
-    )
 
 
 def compile_world(scenario: Scenario, seed: int) -> World:

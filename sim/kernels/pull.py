@@ -7,24 +7,22 @@ parameters (`parameters.Pull`). What becomes of what they fetch is computed afte
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import allocating
+from sim.compiled import allocating, jit
 from sim.distributions import sample
 from sim.happenings import Happening
 from sim.kernels import agenda
 from sim.kernels.agenda import pack_poll, unpack_poll
-from sim.kernels.borrowed import borrowed, hold
 from sim.kernels.feed import Rows, created_at, oldest, page
 from sim.kernels.parameters import (
     ADAPTIVE,
     LONG,
     Pull,
     World,
-    borrowed_pull,
-    borrowed_world,
     is_lost,
     setup_delay,
 )
@@ -42,10 +40,19 @@ from sim.kernels.provider_api import (
     over_limit,
     went_well,
 )
-from sim.kernels.servers import IN_USE, empty_queue, idle_servers, serve, waiting_now, with_room
+from sim.kernels.servers import (
+    IN_USE,
+    empty_queue,
+    idle_servers,
+    serve,
+    waiting_at_most,
+    waiting_now,
+    with_room,
+)
 from sim.kernels.turns import turn_of_answer
 from sim.policies import (
     BLACK_HOLE,
+    NEVER,
     REFUSE,
     UP,
     adaptive_interval,
@@ -125,27 +132,84 @@ def fetch(
     times, keys = np.empty(n), np.empty(n, np.int64)
     free, (starts, ring) = idle_servers(pull.api_workers), empty_queue()
     window, used = np.full(n, -1), np.zeros(n, np.int64)
-    waited = _run(
-        borrowed_world(world), borrowed_pull(pull),
-        Rows(borrowed(rows.created), rows.stride, borrowed(rows.counts)), first,
-        Pollers(
-            borrowed(phase_s), borrowed(started_s), borrowed(sent_s), borrowed(interval_s),
-            borrowed(newest_s), borrowed(retry_after_s), borrowed(wake), borrowed(polls), borrowed(cursor),
-            borrowed(etag_poll), borrowed(said), borrowed(page_first), borrowed(page_end), borrowed(found),
-            borrowed(connected), borrowed(seen_connected),
-        ),
-        borrowed(times), borrowed(keys), borrowed(free), borrowed(starts), borrowed(ring), borrowed(window),
-        borrowed(used), borrowed(pages.fetched), borrowed(pages.opens_page), borrowed(pages.turn),
-        borrowed(polled.first_attempt), borrowed(polled.attempts), borrowed(polled.status), borrowed(counts),
-        borrowed(integrals), borrowed(series),
+    pollers = Pollers(
+        phase_s, started_s, sent_s, interval_s, newest_s, retry_after_s, wake, polls, cursor, etag_poll, said,
+        page_first, page_end, found, connected, seen_connected,
     )  # fmt: skip
-    hold(phase_s, started_s, sent_s, interval_s, newest_s, retry_after_s, wake, polls, cursor, etag_poll)
-    hold(said, page_first, page_end, found, connected, seen_connected)
-    hold(times, keys, free, starts, ring, window, used)
-    return waited
+    _first_wakes(world, pull, first, phase_s, times, keys)
+    too_late = [_NOT_LATE for _ in range(0)]
+    so_far = _Progress(False, 0, 0.0, 0, -1.0, False, _NOT_LATE, _NOT_LATE, False)
+    while not so_far.is_over:
+        starts = with_room(starts, ring)
+        if so_far.has_arrived:
+            heappop(too_late)
+        if so_far.newly_late.arrives_s < NEVER:
+            heappush(too_late, so_far.newly_late)
+        soonest = too_late[0] if len(too_late) > 0 else _NOT_LATE
+        so_far = _run(
+            world, pull, rows, first, pollers, times, keys, free, starts, ring, window, used, pages.fetched,
+            pages.opens_page, pages.turn, polled.first_attempt, polled.attempts, polled.status, counts,
+            integrals, series, _resumed(so_far, soonest),
+        )  # fmt: skip
+    return so_far.any_waited
 
 
-@allocating
+class _Late(NamedTuple):
+    """A request that arrives when its poller has given up: when, its key, from where it asks, when it left."""
+
+    arrives_s: float
+    key: int
+    cursor: int
+    sent_s: float
+
+
+_NOT_LATE = _Late(NEVER, 0, 0, 0.0)
+
+
+class _Progress(NamedTuple):
+    """How far the pollers' world has come: to its end, or to where the caller is needed.
+
+    That is when a request will arrive too late or has done so, the soonest of which is told each time, and
+    when the API's queue needs more room.
+    """
+
+    is_over: bool
+    outstanding: int
+    last_change_s: float
+    turn: int
+    turn_s: float
+    any_waited: bool
+    soonest: _Late
+    newly_late: _Late
+    has_arrived: bool
+
+
+@jit
+def _resumed(so_far: _Progress, soonest: _Late) -> _Progress:
+    """Where to go on from."""
+    return _Progress(
+        False, so_far.outstanding, so_far.last_change_s, so_far.turn, so_far.turn_s, so_far.any_waited,
+        soonest, _Late(NEVER, 0, 0, 0.0), False,
+    )  # fmt: skip
+
+
+@jit
+def _first_wakes(
+    world: World,
+    pull: Pull,
+    first: int,
+    phase_s: NDArray[np.float64],
+    times: NDArray[np.float64],
+    keys: NDArray[np.int64],
+) -> None:
+    """Put every poller's first wake on the agenda."""
+    for p in range(len(phase_s)):
+        phase_s[p] = first_wake(pull.schedule, world.seed, first + p)
+        start_s = tick_at(pull.schedule, phase_s[p], world.seed, first + p, 0)
+        agenda.add(times, keys, p, start_s, pack_poll(_TICK, first + p, 0))
+
+
+@jit
 def _run(
     world: World,
     pull: Pull,
@@ -168,42 +232,36 @@ def _run(
     counts: NDArray[np.int64],
     integrals: NDArray[np.float64],
     series: NDArray[np.int64],
-) -> bool:
-    """The world of all pollers. Each has one happening on the agenda, which its next one replaces.
+    so_far: _Progress,
+) -> _Progress:
+    """The world of all pollers, from where it has come to.
 
-    A poller's place `p` in the arrays is its subscriber's number `s`, less the first one's.
-
-    A request that arrives when its poller has given up is nobody's next happening: such are on a heap of
-    their own, with the cursor they ask from and when they were sent.
+    Each has one happening on the agenda, which its next one replaces; a request that arrives when its
+    poller has given up is nobody's next happening. A poller's place `p` in the arrays is its subscriber's
+    number `s`, less the first one's.
     """
     of = pollers
     window_start_s, window_end_s = world.window_start_s, world.window_end_s
     # Most servers never fail, and looking into outages takes a while: five arrays to hand over.
     receiver_fails, api_fails = len(world.outages.start_s) > 0, len(pull.api_outages.start_s) > 0
-    n_pollers, any_waited = len(fetched), False
-    too_late = [(0.0, 0, 0, 0.0) for _ in range(0)]
-    outstanding, last_change_s = 0, 0.0
-    turn, turn_s = 0, -1.0
-    for p in range(n_pollers):
-        s = first_subscriber + p
-        of.phase_s[p] = first_wake(pull.schedule, world.seed, s)
-        start_s = tick_at(pull.schedule, of.phase_s[p], world.seed, s, 0)
-        agenda.add(times, keys, p, start_s, pack_poll(_TICK, s, 0))
+    n_pollers = len(fetched)
+    _, outstanding, last_change_s, turn, turn_s, any_waited, late, newly_late, has_arrived = so_far
 
     while True:
-        is_late = len(too_late) > 0 and (
-            too_late[0][0] < times[0] or (too_late[0][0] == times[0] and too_late[0][1] < keys[0])
-        )
-        now = too_late[0][0] if is_late else times[0]
+        if has_arrived or newly_late.arrives_s < NEVER or waiting_at_most(ring) == len(starts):
+            return _Progress(
+                False, outstanding, last_change_s, turn, turn_s, any_waited, late, newly_late, has_arrived
+            )
+        is_late = late.arrives_s < times[0] or (late.arrives_s == times[0] and late.key < keys[0])
+        now = late.arrives_s if is_late else times[0]
         if now >= world.world_end_s:
             break
+        key = late.key if is_late else keys[0]
+        kind, s, poll = unpack_poll(key)
+        cursor, sent_s = of.cursor[s - first_subscriber], of.sent_s[s - first_subscriber]
         if is_late:
-            _, key, cursor, sent_s = heappop(too_late)
-            kind, s, poll = unpack_poll(key)
-        else:
-            key = keys[0]
-            kind, s, poll = unpack_poll(key)
-            cursor, sent_s = of.cursor[s - first_subscriber], of.sent_s[s - first_subscriber]
+            cursor, sent_s = late.cursor, late.sent_s
+            has_arrived = True
         p = s - first_subscriber
         turn, turn_s = (max(turn, key) if now == turn_s else key), now
         counted = window_start_s <= now < window_end_s
@@ -240,7 +298,6 @@ def _run(
                     service_s = sample(pull.api_service, world.seed, Stream.API_SERVICE, s, poll)
                     if api_fails:
                         service_s = slowdown_at(pull.api_outages, 0, max(now, free[0])) * service_s
-                    starts = with_room(starts, ring)
                     start, leaves = serve(
                         free, starts, ring, now, service_s, window_start_s, window_end_s, integrals
                     )
@@ -347,7 +404,7 @@ def _run(
             transit_s = sample(world.one_way, world.seed, Stream.POLL_REQUEST_TRANSIT, s, poll)
             arrival = now + (setting_up_s + transit_s)
             if arrival >= deadline:
-                heappush(too_late, (arrival, pack_poll(_REQUEST_ARRIVAL, s, poll), of.cursor[p], now))
+                newly_late = _Late(arrival, pack_poll(_REQUEST_ARRIVAL, s, poll), of.cursor[p], now)
         if arrival >= deadline:
             agenda.replace_first(times, keys, n_pollers, deadline, pack_poll(_TIMEOUT, s, poll))
         else:
@@ -360,4 +417,6 @@ def _run(
         for event in range(of.cursor[p], gone):
             status[p, event] = _LOST
     counts[PEAK] += np.count_nonzero(of.seen_connected)
-    return any_waited
+    return _Progress(
+        True, outstanding, last_change_s, turn, turn_s, any_waited, late, newly_late, has_arrived
+    )

@@ -197,7 +197,7 @@ def _run(
     ready: NDArray[np.int64],
     so_far: _Progress,
 ) -> _Progress:
-    """The world of one subscriber, from where it has come to. In the ring `ready` an event is at most once."""
+    """The world of one subscriber, from where it has come to; an event is in the ring `ready` at most once."""
     fetched = pages.fetched
     n_events, n_fetched = len(created), len(fetched)
     integrals = receiver.integrals
@@ -207,9 +207,8 @@ def _run(
     ) = so_far  # fmt: skip
 
     while True:
-        if (
-            size + _ADDED_AT_MOST + ready_count > len(times)
-            or waiting_at_most(receiver.ring) + joining > len(starts)
+        if size + _ADDED_AT_MOST + ready_count > len(times) or waiting_at_most(receiver.ring) + joining > len(
+            starts
         ):
             return _Progress(
                 False, joining, size, ready_first, ready_count, in_flight, open_connections, last_change_s,

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from sim.compiled import allocating, inlined
 from sim.distributions import sample
-from sim.kernels.borrowed import borrowed
 from sim.kernels.parameters import World
 from sim.kernels.servers import empty_queue, idle_now, idle_servers, preempt, serve, waiting_now
 from sim.policies import slowdown_at
@@ -52,21 +51,6 @@ def open_receiver(
     dropped = np.zeros(len(copies), dtype=np.int32)
     free = idle_servers(world.receiver_workers)
     return Receiver(free, ring, in_service, visible, copies, dropped, via, integrals), starts
-
-
-@allocating
-def borrowed_receiver(receiver: Receiver) -> Receiver:
-    """The same receiver, its arrays without owners (`sim.kernels.borrowed`)."""
-    return Receiver(
-        borrowed(receiver.free),
-        borrowed(receiver.ring),
-        borrowed(receiver.in_service),
-        borrowed(receiver.visible),
-        borrowed(receiver.copies),
-        borrowed(receiver.dropped),
-        borrowed(receiver.via),
-        borrowed(receiver.integrals),
-    )
 
 
 @inlined

@@ -18,10 +18,9 @@ from sim.compiled import allocating, jit
 from sim.distributions import sample
 from sim.happenings import Happening
 from sim.kernels.book import Share, close_row, open_row
-from sim.kernels.borrowed import borrowed, hold
 from sim.kernels.feed import Rows
-from sim.kernels.parameters import Fetching, Pull, World, borrowed_world, in_window, is_lost, setup_delay
-from sim.kernels.receiver import Receiver, accept, borrowed_receiver, open_receiver
+from sim.kernels.parameters import Fetching, Pull, World, in_window, is_lost, setup_delay
+from sim.kernels.receiver import Receiver, accept, open_receiver
 from sim.kernels.servers import IN_USE, empty_queue, idle_servers, serve, waiting_now, with_room
 from sim.policies import (
     BLACK_HOLE,
@@ -288,11 +287,7 @@ def take_in(
 ) -> None:
     """Serve what a subscriber fetched; fills arrays of shape (n_events,). `integrals` are its receiver's."""
     receiver, starts = open_receiver(world, visible, copies, via, integrals, len(fetched))
-    _serve_in_order(
-        borrowed_world(world), subscriber, borrowed(fetched), borrowed(order), borrowed_receiver(receiver),
-        borrowed(starts), borrowed(status), borrowed(counts),
-    )  # fmt: skip
-    hold(receiver.free, receiver.ring, receiver.in_service, receiver.dropped, starts)
+    _serve_in_order(world, subscriber, fetched, order, receiver, starts, status, counts)
 
 
 @jit

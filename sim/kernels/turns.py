@@ -15,9 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import allocating, jit
+from sim.compiled import jit
 from sim.kernels.agenda import LAST_EVENT, pack
-from sim.kernels.borrowed import borrowed
 
 
 class Pages(NamedTuple):
@@ -41,18 +40,6 @@ class LetIn(NamedTuple):
 
     event: NDArray[np.int64]
     turn: NDArray[np.int64]
-
-
-@allocating
-def borrowed_pages(pages: Pages) -> Pages:
-    """The same pages, their arrays without owners (`sim.kernels.borrowed`)."""
-    return Pages(borrowed(pages.fetched), borrowed(pages.opens_page), borrowed(pages.turn))
-
-
-@allocating
-def borrowed_let_in(let_in: LetIn) -> LetIn:
-    """The same order, its arrays without owners."""
-    return LetIn(borrowed(let_in.event), borrowed(let_in.turn))
 
 
 @jit

@@ -59,8 +59,8 @@ def _pull(scenario: Scenario, ledger: Ledger, seed: int, poller: parameters.Pull
 def polled(world: parameters.World, poller: parameters.Pull, ledger: Ledger, taken_in: Apart) -> Counters:
     """Run pollers one by one if they cannot meet at the API, and all together otherwise.
 
-    Each one by itself is given its share of the API's workers. If nobody ever waits for one, nobody would have
-    waited had all been there at once. A service that takes no time makes nobody wait anyway.
+    Each one by itself is given its share of the API's workers. If nobody ever waits for one, nobody would
+    have waited had all been there at once. A service that takes no time makes nobody wait anyway.
 
     Args:
         world: the world.

@@ -38,9 +38,7 @@ def streaming(scenario: Scenario, ledger: Ledger, seed: int) -> Counters:
 
     def work(share: Share) -> Counters:
         taken, at_receivers = np.zeros_like(counts), no_integrals()
-        poll_each(
-            world, api, ledger.rows, share, streamed, False, False, taken, no_integrals(), at_receivers
-        )
+        poll_each(world, api, ledger.rows, share, streamed, False, False, taken, no_integrals(), at_receivers)
         return counters(pull.COUNTER_NAMES, taken, at_receivers)
 
     return combined(ledger.share_out(work), counters(pull.COUNTER_NAMES, counts, no_integrals(), at_api))

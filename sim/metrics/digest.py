@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -104,8 +105,8 @@ def span_of(scenario: Scenario) -> Span:
 
 def blocks_of(subscribers: int) -> list[tuple[int, int]]:
     """The blocks into which subscribers are divided, as (first, end): a function of their number alone."""
-    edges = [subscribers * block // min(BLOCKS, subscribers) for block in range(min(BLOCKS, subscribers) + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    blocks = min(BLOCKS, subscribers)
+    return list(pairwise(subscribers * block // blocks for block in range(blocks + 1)))
 
 
 def nothing_folded(shape: tuple[int, ...], span: Span, *, buckets: bool, times: bool) -> Folded:
@@ -172,4 +173,5 @@ def digest_records(deliveries: Deliveries, scenario: Scenario) -> Digest:
             deliveries.attempts, deliveries.copies, deliveries.status,
         )  # fmt: skip
     add(folded, blocks)
-    return Digest(totals_of(folded), exact_quantiles(deliveries, Window(span.start_s, span.end_s)), *folded[3:])
+    quantiles_s = exact_quantiles(deliveries, Window(span.start_s, span.end_s))
+    return Digest(totals_of(folded), quantiles_s, *folded[3:])

@@ -1,4 +1,4 @@
-"""Protects metrics without records: the same as with them, whoever does the work; quantiles within their bound."""
+"""Protects metrics without records: those of the records, whoever does the work; quantiles within bounds."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def assert_folding_changes_nothing(scenario: Scenario, mechanism: str, seed: int
     run = run_once(scenario, mechanism, created, seed)
     exact = summarise(run.deliveries, run.counters, scenario)
     for workers in (1, 3):
-        folded, counted = metrics_once(
-            scenario, mechanism, created, seed, workers=workers, exact_up_to=-1
-        )
+        folded, counted = metrics_once(scenario, mechanism, created, seed, workers=workers, exact_up_to=-1)
         assert counted == run.counters
         assert list(folded) == list(exact)
         for name, value in exact.items():

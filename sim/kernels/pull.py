@@ -155,7 +155,7 @@ def fetch(
 
 
 class _Late(NamedTuple):
-    """A request that arrives when its poller has given up: when, its key, from where it asks, when it left."""
+    """A request that arrives when its poller has given up: when, its key, its cursor, when it was sent."""
 
     arrives_s: float
     key: int
@@ -373,8 +373,8 @@ def _run(
                     pull.adaptive, of.interval_s[p], of.found[p], now - of.newest_s[p]
                 )
             start_s, of.wake[p] = wake_again(
-                pull.way, pull.schedule, pull.holding, world.seed, s, of.wake[p], of.phase_s[p], of.started_s[p],
-                of.interval_s[p], now, answered, of.retry_after_s[p],
+                pull.way, pull.schedule, pull.holding, world.seed, s, of.wake[p], of.phase_s[p],
+                of.started_s[p], of.interval_s[p], now, answered, of.retry_after_s[p],
             )  # fmt: skip
             if kind == _TICK and pull.way == LONG:
                 start_s = up_from(world.outages, s, now)

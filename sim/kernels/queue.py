@@ -372,8 +372,9 @@ def _run(
             return _Progress(
                 False,
                 n_stored, n_sent, n_out, n_put_back, n_busy, message_head, message_tail, answer_head,
-                answer_tail, waiting_head, waiting_tail, session, is_up, is_thought_up, counted, message_last_s,
-                answer_last_s, waiting_since_s, opened_s, lost_s, noticed_s, client_noticed_s, up_s, now,
+                answer_tail, waiting_head, waiting_tail, session, is_up, is_thought_up, counted,
+                message_last_s, answer_last_s, waiting_since_s, opened_s, lost_s, noticed_s,
+                client_noticed_s, up_s, now,
             )  # fmt: skip
 
         now, kind = lost_s, _LOST

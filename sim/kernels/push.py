@@ -197,7 +197,7 @@ def _run(
     ready: NDArray[np.int64],
     so_far: _Progress,
 ) -> _Progress:
-    """The world of one subscriber, from where it has come to. An event is in the ring `ready` once at most."""
+    """The world of one subscriber, from where it has come to. An event is in the ring `ready` only once."""
     fetched = pages.fetched
     n_events, n_fetched = len(created), len(fetched)
     integrals = receiver.integrals

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from sim.delivery import Via
 
 if TYPE_CHECKING:
-    from sim.audience import Audience
+    from sim.launch.ledger import Ledger
     from sim.mechanisms.world import World
-    from sim.records import Replication
+    from sim.records import Counters
     from sim.scenario import Scenario
 
 
@@ -27,7 +27,7 @@ class Mechanism:
         title: what it is, in a few words.
         via: what its records say of the way unless the model says otherwise.
         model: ``module:function`` of the reference model, which runs a `World` to its end.
-        kernel: ``module:function`` of the compiled twin: (scenario, audience, seed) -> `Replication`.
+        kernel: ``module:function`` of the compiled twin: (scenario, ledger, seed) -> `Counters`.
         compiled: the names of the kernels that its first run compiles.
         reads: the tables of a scenario about ways of delivery (`WAYS`) that it looks into, in either engine;
             no other one of them can change what comes of it.
@@ -49,10 +49,10 @@ class Mechanism:
         """Run the reference model to the world's end."""
         cast("Callable[[World], None]", _find(self.model))(world)
 
-    def run_kernel(self, scenario: Scenario, audience: Audience, seed: int) -> Replication:
-        """Run the compiled twin."""
-        run = cast("Callable[[Scenario, Audience, int], Replication]", _find(self.kernel))
-        return run(scenario, audience, seed)
+    def run_kernel(self, scenario: Scenario, ledger: Ledger, seed: int) -> Counters:
+        """Run the compiled twin, into a ledger; returns what happened within the window."""
+        run = cast("Callable[[Scenario, Ledger, int], Counters]", _find(self.kernel))
+        return run(scenario, ledger, seed)
 
 
 def _find(path: str) -> Any:
@@ -81,7 +81,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Via.WEBHOOK,
         "sim.mechanisms.webhook:run_webhook",
         "sim.launch.push:webhook",
-        ("push_to_subscriber",),
+        ("push_to_each",),
         ("webhook",),
     ),
     "webhook_reconciled": Mechanism(
@@ -89,7 +89,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Via.WEBHOOK,
         "sim.mechanisms.webhook_reconciled:run_webhook_reconciled",
         "sim.launch.push:webhook_reconciled",
-        ("push_to_subscriber", "fetch"),
+        ("reconcile_each",),
         ("webhook", "reconciliation", *_PULLING),
     ),
     "thin_webhook": Mechanism(
@@ -97,7 +97,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Via.WEBHOOK,
         "sim.mechanisms.thin_webhook:run_thin_webhook",
         "sim.launch.push:thin_webhook",
-        ("push_to_subscriber", "fetch_by_id", "take_in"),
+        ("push_to_each", "fetch_by_id", "take_in_each"),
         ("webhook", "thin_webhook", *_PULLING),
     ),
     "polling": Mechanism(
@@ -105,7 +105,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Via.POLL,
         "sim.mechanisms.polling:run_polling",
         "sim.launch.pull:polling",
-        ("fetch", "take_in"),
+        ("poll_each",),
         _PULLING,
     ),
     "conditional_polling": Mechanism(
@@ -113,7 +113,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Via.POLL,
         "sim.mechanisms.conditional_polling:run_conditional_polling",
         "sim.launch.pull:conditional_polling",
-        ("fetch", "take_in"),
+        ("poll_each",),
         _PULLING,
     ),
     "adaptive_polling": Mechanism(
@@ -121,7 +121,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Via.POLL,
         "sim.mechanisms.adaptive_polling:run_adaptive_polling",
         "sim.launch.pull:adaptive_polling",
-        ("fetch", "take_in"),
+        ("poll_each",),
         _PULLING,
     ),
     "long_polling": Mechanism(
@@ -129,7 +129,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Via.POLL,
         "sim.mechanisms.long_polling:run_long_polling",
         "sim.launch.pull:long_polling",
-        ("fetch", "take_in"),
+        ("poll_each",),
         ("long_polling", *_PULLING),
     ),
     "streaming": Mechanism(
@@ -137,7 +137,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Via.STREAM,
         "sim.mechanisms.streaming:run_streaming",
         "sim.launch.session:streaming",
-        ("stream", "take_in"),
+        ("stream", "poll_each"),
         ("streaming", *_PULLING),
     ),
     "broker_push": Mechanism(
@@ -145,7 +145,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Via.QUEUE,
         "sim.mechanisms.broker_push:run_broker_push",
         "sim.launch.broker:broker_push",
-        ("publish", "consume_queue"),
+        ("consume_each",),
         ("broker_push",),
     ),
     "broker_pull": Mechanism(
@@ -153,7 +153,7 @@ MECHANISMS: dict[str, Mechanism] = {
         Via.LOG,
         "sim.mechanisms.broker_pull:run_broker_pull",
         "sim.launch.broker:broker_pull",
-        ("publish", "write_logs", "consume_log"),
+        ("consume_each",),
         ("broker_pull",),
     ),
 }

@@ -29,10 +29,15 @@ _SOURCES = (
     "workload.py",
     "audience.py",
     "kernels/*.py",
+    "metrics/histogram.py",
     "metrics/scans.py",
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+_njit: Any = numba.njit  # its types do not know "_nrt", which a Numba without it would refuse
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 def _sources_digest() -> str:
@@ -59,11 +64,20 @@ def is_cached(kernel: str) -> bool:
 
 
 def jit(function: Function) -> Function:
-    """Compile `function` at its first call, without the interpreter lock and without fast-math."""
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    """Compile `function` at its first call, without the interpreter lock and without fast-math.
+
+    It neither makes nor returns arrays, so nothing counts references to them: Numba would at every call that
+    takes an array and at every field read of a tuple that holds one, which was most of the time of kernels
+    whose steps take a few nanoseconds.
+    """
+    return cast(Function, _njit(**_OPTIONS, _nrt=False)(function))
+
+
+def allocating(function: Function) -> Function:
+    """Compile `function`, which makes arrays or returns some."""
+    return cast(Function, _njit(**_OPTIONS)(function))
 
 
 def inlined(function: Function) -> Function:
-    """Compile `function` into those that call it, which spares them passing it many arrays."""
-    compiler = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-    return cast(Function, compiler(function))
+    """Compile `function`, which makes no arrays, into those that call it; it spares them passing it many."""
+    return cast(Function, _njit(**_OPTIONS, _nrt=False, forceinline=True)(function))

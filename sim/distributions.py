@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distribution_specs import (
     Constant,
     DistributionSpec,
@@ -68,6 +68,11 @@ def compile_distribution(spec: DistributionSpec) -> Distribution:
             return Distribution(_EMPIRICAL, 0.0, 0.0, np.sort(np.asarray(spec.values_s, dtype=np.float64)))
         case Gamma():
             return Distribution(_GAMMA, 0.0, 0.0, _log_gamma_quantiles(spec.mean_s, spec.cv))
+
+
+def takes_no_time(distribution: Distribution) -> bool:
+    """Whether every duration is 0."""
+    return distribution.kind == _CONSTANT and distribution.a == 0.0
 
 
 def _log_gamma_quantiles(mean_s: float, cv: float) -> NDArray[np.float64]:
@@ -167,7 +172,7 @@ def sample(distribution: Distribution, seed: int, stream: int, entity: int, inde
     return quantile(distribution, uniform(seed, stream, entity, index))
 
 
-@jit
+@allocating
 def _first_copies(service: Distribution, seed: int, subscriber: int, n_events: int) -> NDArray[np.float64]:
     times = np.empty(n_events, dtype=np.float64)
     for event in range(n_events):

@@ -21,7 +21,8 @@ from sim.compiled import is_cached
 from sim.errors import InputError
 from sim.experiment import Estimate, Pairing
 from sim.experiment.intervals import Sample, metric_estimate, metric_pairing
-from sim.metrics import Basis, summary_of
+from sim.launch.ledger import Ledger
+from sim.metrics import Basis, Summary, summary_of
 from sim.policies import compile_schedule, first_wake
 from sim.randomness import replication_seed
 from sim.records import Counters, Deliveries, Replication, Window
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 Engine = Literal["fast", "simpy"]
 ENGINES: tuple[Engine, ...] = ("fast", "simpy")
 MAX_REPLICATIONS = 1_000_000
+EXACT_UP_TO = 1_000_000
+"""Up to so many deliveries quantiles are exact also where no records are kept: for a moment, they are."""
 DEFAULT_MECHANISMS = ("webhook", "polling")
 
 
@@ -212,7 +215,8 @@ def simulate(
         engine: "fast" (compiled) or "simpy" (the readable reference); the results are the same.
         seed: any int in [0, 2^63); fixes every draw.
         replications: independent runs; with two or more, estimates carry 95 % intervals.
-        records: keep every delivery (needed for `Outcome.records`); metrics come either way.
+        records: keep every delivery (needed for `Outcome.records`); metrics come either way
+            (see `summary_once`).
         progress: called with (runs done, runs in all).
 
     Raises:
@@ -246,17 +250,20 @@ def extended(
     done, total = outcome.replications * len(mechanisms), replications * len(mechanisms)
     for replication in range(outcome.replications, replications):
         run_seed = replication_seed(outcome.seed, replication)
-        created = event_times(scenario, run_seed)
+        recorded = bool(outcome.deliveries) or outcome.engine != "fast"
+        created = event_times(scenario, run_seed, recorded=recorded)
         for mechanism in mechanisms:
-            run = run_once(scenario, mechanism, created, run_seed, outcome.engine)
-            metrics, basis = summary_of(run.deliveries, run.counters, scenario)
-            for metric, value in metrics.items():
-                outcome.metrics[mechanism].setdefault(metric, []).append(value)
-            outcome.bases[mechanism].append(basis)
-            outcome.counters[mechanism].append(run.counters)
             if outcome.deliveries:
+                run = run_once(scenario, mechanism, created, run_seed, outcome.engine)
+                summary, counted = summary_of(run.deliveries, run.counters, scenario), run.counters
                 outcome.deliveries[mechanism].append(run.deliveries)
                 outcome.requests[mechanism].append(run.series)
+            else:
+                summary, counted = summary_once(scenario, mechanism, created, run_seed, outcome.engine)
+            for metric, value in summary.metrics.items():
+                outcome.metrics[mechanism].setdefault(metric, []).append(value)
+            outcome.bases[mechanism].append(summary.basis)
+            outcome.counters[mechanism].append(counted)
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -293,7 +300,7 @@ def is_compiled(mechanisms: Sequence[str]) -> bool:
 
 def expected_deliveries(scenario: Scenario, seed: int) -> int:
     """How many deliveries one mechanism has in replication 0 of an experiment, on average over interests."""
-    events = len(event_times(scenario, replication_seed(seed, 0)))
+    events = len(event_times(scenario, replication_seed(seed, 0), recorded=False))
     return round(events * scenario.subscribers.count * scenario.subscribers.interest)
 
 
@@ -319,12 +326,50 @@ def run_once(
     """
     way, wanted = MECHANISMS[mechanism], audience(scenario, created, seed)
     if engine == "fast":
-        return way.run_kernel(scenario, wanted, seed)
+        ledger = Ledger(scenario, wanted, way.via, keep=True)
+        counted = way.run_kernel(scenario, ledger, seed)
+        assert ledger.deliveries is not None, "it keeps them"
+        return Replication(ledger.deliveries, counted, ledger.series)
     from sim.mechanisms.world import World  # noqa: PLC0415 - the fast engine needs no SimPy
 
     world = World(scenario, wanted, seed, way.via, narrator, witness)
     way.run_model(world)
     return Replication(world.deliveries, world.counters, world.series)
+
+
+def summary_once(
+    scenario: Scenario,
+    mechanism: str,
+    created: NDArray[np.float64],
+    seed: int,
+    engine: Engine = "fast",
+    *,
+    workers: int | None = None,
+    exact_up_to: int | None = None,
+) -> tuple[Summary, Counters]:
+    """The metrics of one mechanism in one replication, and what it counted; no record is kept.
+
+    Of more than `EXACT_UP_TO` deliveries the fast engine folds each subscriber's as soon as they are known,
+    so memory does not grow with the subscribers. Quantiles are then within
+    `sim.metrics.histogram.RELATIVE_ERROR`; all else is as computed from the records, to the last bit.
+
+    Args:
+        scenario: what is studied.
+        mechanism: one of `MECHANISMS`.
+        created: the events' times, seconds, sorted, shape (n_events,).
+        seed: the replication's seed.
+        engine: which engine.
+        workers: how many threads share the work (default: one a core); no result depends on it.
+        exact_up_to: in place of `EXACT_UP_TO`.
+    """
+    few = len(created) * scenario.subscribers.count <= (EXACT_UP_TO if exact_up_to is None else exact_up_to)
+    if engine != "fast" or few:
+        run = run_once(scenario, mechanism, created, seed, engine)
+        return summary_of(run.deliveries, run.counters, scenario), run.counters
+    way = MECHANISMS[mechanism]
+    ledger = Ledger(scenario, audience(scenario, created, seed), way.via, keep=False, workers=workers)
+    counted = way.run_kernel(scenario, ledger, seed)
+    return summary_of(ledger.digest(), counted, scenario), counted
 
 
 def poll_phase_s(scenario: Scenario, seed: int, subscriber: int = 0) -> float:

@@ -17,7 +17,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -103,7 +103,7 @@ def uniform(seed: int, stream: int, entity: int, index: int) -> float:
     return (np.float64(splitmix64(state, index) >> _SHIFT_12) + 0.5) * 2.0**-52
 
 
-@jit
+@allocating
 def uniforms(seed: int, stream: int, entity: int, count: int) -> NDArray[np.float64]:
     """The first `count` draws of an entity, shape (count,); see `uniform`."""
     draws = np.empty(count, dtype=np.float64)

@@ -178,12 +178,6 @@ class Deliveries:
         """When each event is created, seconds; +inf is padding."""
         return self.audience.created
 
-    @property
-    def scanned(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-        """(created, count, visible) as compiled scans take them; `created` is one row if all rows are one."""
-        created = self.created[:1].copy() if self.audience.shared else self.created
-        return created, self.audience.count, self.visible
-
     def within(self, window: Window) -> NDArray[np.bool_]:
         """Which places hold an event created within the window, bool, shape (n_subscribers, width)."""
         inside: NDArray[np.bool_] = (self.created >= window.start_s) & np.isfinite(self.created)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating
 from sim.errors import ScenarioError
 from sim.randomness import Stream, uniform
 from sim.scenario import (
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from sim.scenario import Scenario
 
 MAX_DELIVERIES = 50_000_000
-"""How many deliveries one replication may have: their records take some 60 bytes each."""
+"""How many deliveries one replication may have whose records are kept: they take some 60 bytes each.
+
+And how many events any may have.
+"""
 
 _CHUNK = 65_536
 
 
-@jit
+@allocating
 def _with_room(times: NDArray[np.float64], needed: int) -> NDArray[np.float64]:
     """The same times with room for `needed` of them."""
     if needed <= len(times):
@@ -44,7 +47,7 @@ def _with_room(times: NDArray[np.float64], needed: int) -> NDArray[np.float64]:
     return longer
 
 
-@jit
+@allocating
 def _poisson(rate_per_s: float, duration_s: float, seed: int) -> NDArray[np.float64]:
     times = np.empty(_CHUNK, dtype=np.float64)
     count = 0
@@ -58,7 +61,7 @@ def _poisson(rate_per_s: float, duration_s: float, seed: int) -> NDArray[np.floa
         count += 1
 
 
-@jit
+@allocating
 def _bursty(
     on_rate_per_s: float, on_mean_s: float, off_mean_s: float, on_share: float, duration_s: float, seed: int
 ) -> NDArray[np.float64]:
@@ -85,7 +88,7 @@ def _bursty(
     return times[:count].copy()
 
 
-@jit
+@allocating
 def _diurnal(
     rate_per_s: float, amplitude: float, period_s: float, peak_s: float, duration_s: float, seed: int
 ) -> NDArray[np.float64]:
@@ -105,7 +108,7 @@ def _diurnal(
         draw += 1
 
 
-@jit
+@allocating
 def _batches(
     rate_per_s: float, batch_mean: float, constant: bool, duration_s: float, seed: int
 ) -> NDArray[np.float64]:
@@ -166,8 +169,12 @@ def _trace(workload: TraceWorkload, duration_s: float) -> NDArray[np.float64]:
     return times
 
 
-def _refuse_beyond_reason(scenario: Scenario) -> None:
+def _refuse_beyond_reason(scenario: Scenario, *, recorded: bool) -> None:
     """Refuse what would neither fit in memory nor ever end.
+
+    Args:
+        scenario: what is studied.
+        recorded: whether every delivery is kept.
 
     Raises:
         ScenarioError: naming what is too much.
@@ -180,7 +187,7 @@ def _refuse_beyond_reason(scenario: Scenario) -> None:
     else:
         events = workload.rate_per_s * duration_s
     wanted = max(events, events * subscribers.count * subscribers.interest)
-    if wanted > MAX_DELIVERIES:
+    if events > MAX_DELIVERIES or (recorded and wanted > MAX_DELIVERIES):
         raise ScenarioError(
             f"workload.rate_per_s × run.duration_s × subscribers.count is {wanted:.3g} deliveries; "
             f"at most {MAX_DELIVERIES:,} fit in memory"
@@ -194,12 +201,13 @@ def _refuse_beyond_reason(scenario: Scenario) -> None:
             )
 
 
-def event_times(scenario: Scenario, seed: int) -> NDArray[np.float64]:
+def event_times(scenario: Scenario, seed: int, *, recorded: bool = True) -> NDArray[np.float64]:
     """The creation time of every event, sorted, in [0, duration_s); shape (n_events,), seconds.
 
     Args:
         scenario: what is studied.
         seed: the replication's seed; a trace ignores it.
+        recorded: whether every delivery will be kept, so that not only the events must fit in memory.
 
     Raises:
         ScenarioError: a trace reaches beyond the run, or there would be more than `MAX_DELIVERIES` (or, of a
@@ -207,7 +215,7 @@ def event_times(scenario: Scenario, seed: int) -> NDArray[np.float64]:
         TraceError: a trace file is malformed.
     """
     duration_s = scenario.run.duration_s
-    _refuse_beyond_reason(scenario)
+    _refuse_beyond_reason(scenario, recorded=recorded)
     match scenario.workload:
         case PoissonWorkload(rate_per_s=rate_per_s):
             return _poisson(rate_per_s, duration_s, seed)

@@ -18,7 +18,7 @@ from sim.engine import is_compiled, run_once
 from sim.experiment import Estimate, estimate
 from sim.experiment.executors import Workers
 from sim.experiment.sweep import WorkerLost
-from sim.metrics import cost_items, judged_delivery_metrics, summarise, tally_of
+from sim.metrics import cost_items, digest_records, judged_delivery_metrics, summarise
 from sim.randomness import replication_seed
 from sim.records import Window
 from sim.scenario import Scenario
@@ -66,15 +66,15 @@ def run_piece(piece: Piece) -> Ran:
     scenario = Scenario.model_validate(json.loads(piece.scenario))
     run_seed = int(replication_seed(piece.seed, piece.replication))
     run = run_once(scenario, piece.mechanism, event_times(scenario, run_seed), run_seed)
-    metrics = summarise(run.deliveries, run.counters, scenario)
-    counted = tally_of(run.deliveries, scenario)
+    digest = digest_records(run.deliveries, scenario)
+    metrics = summarise(digest, run.counters, scenario)
     windowed = run.deliveries.within(Window(scenario.run.warmup_s, scenario.run.duration_s))
-    bill = cost_items(run.counters, counted, scenario.cost)
+    bill = cost_items(run.counters, digest.totals, scenario.cost)
     return Ran(
         metrics,
         metrics | judged_delivery_metrics(run.deliveries, windowed),
         {item: math.nan if cost is None else cost for item, cost in bill.items()},
-        counted.total,
+        digest.totals.total,
     )
 
 

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.catalogue import MECHANISMS, WAYS
-from sim.engine import Engine, run_once
+from sim.engine import Engine, summary_once
 from sim.errors import InputError
 from sim.experiment.axes import Point
 from sim.experiment.journal import Finished
-from sim.metrics import Summary, summary_of
+from sim.metrics import Summary
 from sim.randomness import replication_seed
 from sim.scenario import Scenario
 from sim.scenario.presets import ABOUT
@@ -79,13 +79,6 @@ def carry_out_all(works: Sequence[Work]) -> list[Finished]:
     ]
 
 
-def _summary(
-    scenario: Scenario, mechanism: str, created: NDArray[np.float64], run_seed: int, engine: Engine
-) -> Summary:
-    run = run_once(scenario, mechanism, created, run_seed, engine)
-    return summary_of(run.deliveries, run.counters, scenario)
-
-
 class _Prepared:
     """A work with its scenario, and the JSON of what decides its events and each mechanism's metrics."""
 
@@ -123,10 +116,10 @@ def _of_one_replication(prepared: Sequence[_Prepared], replication: int) -> Iter
         for each in alike:
             work, run_seed = each.work, int(replication_seed(each.work.seed, replication))
             if created is None:
-                created = event_times(each.scenario, run_seed)
+                created = event_times(each.scenario, run_seed, recorded=work.engine != "fast")
             for mechanism in work.mechanisms:
                 if (mechanism, each.deciding[mechanism]) not in known:
-                    known[mechanism, each.deciding[mechanism]] = _summary(
+                    known[mechanism, each.deciding[mechanism]], _ = summary_once(
                         each.scenario, mechanism, created, run_seed, work.engine
                     )
             found = {mechanism: known[mechanism, each.deciding[mechanism]] for mechanism in work.mechanisms}

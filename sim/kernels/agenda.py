@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 
 _CODE_BITS, _ATTEMPT_BITS, _EVENT_BITS = 4, 12, 40
 _ATTEMPT_SHIFT = _CODE_BITS
@@ -95,13 +95,16 @@ def drop_first(times: NDArray[np.float64], keys: NDArray[np.int64], size: int) -
     return size
 
 
-@jit
+@allocating
 def grown(
-    times: NDArray[np.float64], keys: NDArray[np.int64]
+    times: NDArray[np.float64], keys: NDArray[np.int64], room: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The same heap with twice the room."""
-    more_times = np.empty(2 * len(times), dtype=np.float64)
-    more_keys = np.empty(2 * len(keys), dtype=np.int64)
+    """The same heap with room for so many, or else for twice as many as before, if there is too little."""
+    if 0 < room <= len(times):
+        return times, keys
+    places = max(2 * len(times), room)
+    more_times = np.empty(places, dtype=np.float64)
+    more_keys = np.empty(places, dtype=np.int64)
     more_times[: len(times)] = times
     more_keys[: len(keys)] = keys
     return more_times, more_keys

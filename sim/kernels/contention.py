@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import normal_quantile
 from sim.happenings import Happening
 from sim.kernels import agenda
@@ -25,7 +25,7 @@ def hop_s(mean_s: float, sd_s: float, seed: int, client: int, hop: int) -> float
     return abs(mean_s + sd_s * normal_quantile(uniform(seed, Stream.CONTENTION_HOP, client, hop)))
 
 
-@jit
+@allocating
 def contend(
     clients: int, retry: RetryPolicy, hop_mean_s: float, hop_sd_s: float, seed: int
 ) -> tuple[int, float]:

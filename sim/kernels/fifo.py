@@ -9,18 +9,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating
 
 _PLACES = 64
 
 
-@jit
+@allocating
 def empty_fifo() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """A ring with nothing in it: head and tail are 0."""
     return np.empty(_PLACES, dtype=np.float64), np.empty(_PLACES, dtype=np.int64)
 
 
-@jit
+@allocating
 def roomier(
     values: NDArray[np.float64], keys: NDArray[np.int64], head: int, tail: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -8,18 +8,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
-from sim.kernels.borrowed import borrowed, hold
-from sim.kernels.parameters import World, borrowed_world, in_window
+from sim.compiled import allocating, jit
+from sim.kernels.parameters import World, in_window
 from sim.kernels.pull import RECEIVER_QUEUE_MAX
-from sim.kernels.receiver import Receiver, borrowed_receiver, open_receiver, take_page
+from sim.kernels.receiver import Receiver, open_receiver, take_page
 from sim.kernels.turns import end_of_page
 from sim.records import Status
 
 _DELIVERED, _LOST = int(Status.DELIVERED), int(Status.LOST)
 
 
-@jit
+@allocating
 def take_in(
     world: World,
     subscriber: int,
@@ -34,12 +33,8 @@ def take_in(
     integrals: NDArray[np.float64],
 ) -> None:
     """Serve what came one `way`; fills arrays of shape (n_events,). `integrals` are the receiver's."""
-    receiver, starts = open_receiver(world, visible, copies, via, integrals)
-    _serve_pages(
-        borrowed_world(world), subscriber, way, borrowed(fetched), borrowed(opens_page),
-        borrowed_receiver(receiver), borrowed(starts), borrowed(status), borrowed(counts),
-    )  # fmt: skip
-    hold(receiver.free, receiver.ring, receiver.in_service, receiver.dropped, starts)
+    receiver, starts = open_receiver(world, visible, copies, via, integrals, len(fetched))
+    _serve_pages(world, subscriber, way, fetched, opens_page, receiver, starts, status, counts)
 
 
 @jit
@@ -54,14 +49,11 @@ def _serve_pages(
     status: NDArray[np.int8],
     counts: NDArray[np.int64],
 ) -> None:
-    # Borrowed where it is used, so that the compiler sees that there is no owner to count for.
-    world, receiver, fetched = borrowed_world(world), borrowed_receiver(receiver), borrowed(fetched)
-    opens_page, status, counts = borrowed(opens_page), borrowed(status), borrowed(counts)
     first = 0
     while first < len(fetched):
         now, end = fetched[first], end_of_page(fetched, opens_page, first)
         if not np.isnan(now):
-            starts, longest = take_page(world, receiver, starts, subscriber, first, end, now, way)
+            longest = take_page(world, receiver, starts, subscriber, first, end, now, way)
             if in_window(world, now):
                 counts[RECEIVER_QUEUE_MAX] = max(counts[RECEIVER_QUEUE_MAX], longest)
         first = end

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
-from sim.distributions import sample
-from sim.kernels.borrowed import borrowed
-from sim.kernels.parameters import World, borrowed_world, in_window, setup_delay
+from sim.compiled import allocating, jit
+from sim.distributions import Distribution, sample
+from sim.kernels.book import Share, close_row, open_row
+from sim.kernels.feed import Rows
+from sim.kernels.parameters import World, in_window, setup_delay
+from sim.kernels.queue import in_order, publish
 from sim.kernels.servers import BUSY, IN_USE, WAITING
 from sim.policies import (
     Rebalances,
@@ -75,7 +77,41 @@ class Group(NamedTuple):
     record_bytes: int
 
 
-@jit
+@allocating
+def consume_each(
+    world: World,
+    persist: Distribution,
+    group: Group,
+    rebalances: Rebalances,
+    rows: Rows,
+    share: Share,
+    counts: NDArray[np.int64],
+    integrals: NDArray[np.float64],
+) -> None:
+    """Publish every event and let each subscriber's consumers work it off."""
+    published = 0
+    first = np.empty(group.consumers + 1, dtype=np.int64)
+    of_this = np.zeros_like(integrals)
+    for s in range(share.first, share.end):
+        row = open_row(share, rows, s)
+        n = len(row.created)
+        stored_s, log, gave_up = np.empty(n), np.empty(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
+        published += publish(world, persist, row.created, s, stored_s, share.series)
+        write_logs(world, group, s, in_order(stored_s), log, first)
+        of_this[:] = 0.0
+        for consumer in range(group.consumers):
+            own = log[first[consumer] : first[consumer + 1]]
+            consume_log(
+                world, group, rebalances, s, consumer, own, stored_s[own], row.first_attempt, row.visible,
+                row.attempts, row.copies, row.status, gave_up, counts, of_this, share.series,
+            )  # fmt: skip
+        integrals += of_this
+        close_row(share, s, row)
+    counts[REQUESTS] += published
+    counts[REQUEST_BYTES] += published * (world.request_header_bytes + world.payload_bytes)
+
+
+@allocating
 def write_logs(
     world: World,
     group: Group,
@@ -122,35 +158,10 @@ def consume_log(
     integrals: NDArray[np.float64],
     series: NDArray[np.int64],
 ) -> None:
-    """Let one consumer work its log off; `log` and `stored_s` are its records, the rest are by event."""
-    own = Rebalances(borrowed(rebalances.at_s), borrowed(rebalances.first), rebalances.pause_s)
-    _run(
-        borrowed_world(world), group, own, subscriber, consumer, borrowed(log), borrowed(stored_s),
-        borrowed(first_attempt), borrowed(visible), borrowed(attempts), borrowed(copies), borrowed(status),
-        borrowed(gave_up), borrowed(counts), borrowed(integrals), borrowed(series),
-    )  # fmt: skip
+    """Let one consumer work its log off; `log` and `stored_s` are its records, the rest are by event.
 
-
-@jit
-def _run(
-    world: World,
-    group: Group,
-    rebalances: Rebalances,
-    subscriber: int,
-    consumer: int,
-    log: NDArray[np.int64],
-    stored_s: NDArray[np.float64],
-    first_attempt: NDArray[np.float64],
-    visible: NDArray[np.float64],
-    attempts: NDArray[np.int32],
-    copies: NDArray[np.int32],
-    status: NDArray[np.int8],
-    gave_up: NDArray[np.bool_],
-    counts: NDArray[np.int64],
-    integrals: NDArray[np.float64],
-    series: NDArray[np.int64],
-) -> None:
-    """One consumer's life: its next fetch is due at `due_s`, and it will go down at `down_s`."""
+    Its next fetch is due at `due_s`, and it will go down at `down_s`.
+    """
     entity = delivery_entity(subscriber, consumer)
     position, committed, fetches, rebalances_seen = 0, 0, 0, 0
     due_s, done_s, committed_s = 0.0, 0.0, 0.0

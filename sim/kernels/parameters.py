@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sim.compiled import jit
-from sim.distributions import Distribution, compile_distribution
-from sim.kernels.borrowed import borrowed
+from sim.distributions import Distribution, compile_distribution, takes_no_time
 from sim.kernels.feed import Feed
 from sim.policies import (
     NEVER,
@@ -31,6 +30,7 @@ from sim.policies import (
     setup_s,
     sleeping_schedule,
 )
+from sim.randomness import uniform
 from sim.records import series_bin_s
 from sim.scenario import Polling, Scenario
 
@@ -59,51 +59,15 @@ class World(NamedTuple):
 
 
 @jit
-def _borrowed_outages(outages: Outages) -> Outages:
-    return Outages(
-        borrowed(outages.start_s),
-        borrowed(outages.end_s),
-        borrowed(outages.kind),
-        borrowed(outages.slowdown),
-        borrowed(outages.first),
-        outages.shared,
-    )
-
-
-@jit
-def _borrowed_distribution(distribution: Distribution) -> Distribution:
-    return Distribution(distribution.kind, distribution.a, distribution.b, borrowed(distribution.table))
-
-
-@jit
-def borrowed_world(world: World) -> World:
-    """The same world, its arrays without owners (`sim.kernels.borrowed`)."""
-    return World(
-        world.seed,
-        world.window_start_s,
-        world.window_end_s,
-        world.world_end_s,
-        _borrowed_distribution(world.one_way),
-        world.request_loss,
-        world.response_loss,
-        world.request_header_bytes,
-        world.response_header_bytes,
-        world.payload_bytes,
-        world.keep_alive,
-        world.setup_round_trips,
-        world.setup_bytes,
-        world.receiver_workers,
-        _borrowed_distribution(world.receiver_service),
-        world.preempt,
-        _borrowed_outages(world.outages),
-        world.series_bin_s,
-    )
-
-
-@jit
 def in_window(world: World, time_s: float) -> bool:
     """Whether counters count what happens at `time_s`."""
     return world.window_start_s <= time_s < world.window_end_s
+
+
+@jit
+def is_lost(probability: float, seed: int, stream: int, entity: int, index: int) -> bool:
+    """Whether a request or an answer gets lost; where none ever is, nothing needs to be drawn."""
+    return probability > 0.0 and uniform(seed, stream, entity, index) < probability
 
 
 @jit
@@ -126,35 +90,6 @@ class Push(NamedTuple):
     signature_tolerance_s: float
     disabling: DisablingRule
     redelivery: RedeliveryRule
-
-
-@jit
-def borrowed_push(push: Push) -> Push:
-    """The same parameters, their arrays without owners."""
-    retry = push.retry
-    return Push(
-        push.timeout_s,
-        push.max_in_flight,
-        RetryPolicy(
-            retry.kind,
-            retry.base_s,
-            retry.factor,
-            retry.cap_s,
-            borrowed(retry.gaps_s),
-            retry.jitter,
-            retry.spread,
-            retry.attempts_allowed,
-            retry.max_duration_s,
-        ),
-        push.on_receipt,
-        push.queue_limit,
-        push.retry_after_s,
-        push.error_probability,
-        push.clock_offset_s,
-        push.signature_tolerance_s,
-        push.disabling,
-        push.redelivery,
-    )
 
 
 class Fetching(NamedTuple):
@@ -190,28 +125,6 @@ class Pull(NamedTuple):
     rate_limit: int
     rate_limit_per_s: float
     feed: Feed
-
-
-@jit
-def borrowed_pull(pull: Pull) -> Pull:
-    """The same parameters, their arrays without owners."""
-    return Pull(
-        pull.way,
-        pull.schedule,
-        pull.adaptive,
-        pull.holding,
-        pull.conditional,
-        pull.not_modified_bytes,
-        pull.not_modified_free,
-        pull.timeout_s,
-        pull.page_size,
-        pull.api_workers,
-        _borrowed_distribution(pull.api_service),
-        _borrowed_outages(pull.api_outages),
-        pull.rate_limit,
-        pull.rate_limit_per_s,
-        pull.feed,
-    )
 
 
 def compile_world(scenario: Scenario, seed: int) -> World:
@@ -261,6 +174,16 @@ def compile_fetching(scenario: Scenario) -> Fetching:
     """The part of a scenario that says how a subscriber fetches what it was told of."""
     thin = scenario.thin_webhook
     return Fetching(timeout_s=thin.timeout_s, retry_s=thin.retry_s, max_attempts=thin.max_attempts)
+
+
+def apart(pull: Pull, pollers: int) -> Pull | None:
+    """The API as each of so many pollers may use it without regard for the others; None if there is none.
+
+    Its workers shared out among them; or all of them, where there is one poller or a service takes no time.
+    """
+    if pollers == 1 or takes_no_time(pull.api_service):
+        return pull
+    return pull._replace(api_workers=pull.api_workers // pollers) if pollers <= pull.api_workers else None
 
 
 def compile_pull(scenario: Scenario, seed: int, polling: Polling | None = None) -> Pull:

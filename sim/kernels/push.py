@@ -9,22 +9,24 @@ that takes no time. Where these parts touch at one instant: `sim.kernels.turns`.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import sample
 from sim.happenings import Happening
 from sim.kernels import agenda
 from sim.kernels.agenda import pack, unpack
-from sim.kernels.borrowed import borrowed, hold
 from sim.kernels.endpoint import ACKNOWLEDGED, ERROR, FULL, NOTHING, REFUSED, answer
-from sim.kernels.parameters import Push, World, borrowed_push, borrowed_world, in_window, setup_delay
-from sim.kernels.receiver import Receiver, borrowed_receiver, open_receiver, take_page
-from sim.kernels.servers import IN_USE, with_room
-from sim.kernels.turns import LetIn, Pages, borrowed_let_in, borrowed_pages, end_of_page, next_page
+from sim.kernels.parameters import Push, World, in_window, is_lost, setup_delay
+from sim.kernels.receiver import Receiver, open_receiver, take_page
+from sim.kernels.servers import IN_USE, waiting_at_most, with_room
+from sim.kernels.turns import LetIn, Pages, end_of_page, next_page
 from sim.policies import (
     NEVER,
+    Standing,
     after_failure,
     after_success,
     bin_of,
@@ -78,11 +80,12 @@ _WEBHOOK, _POLL = int(Via.WEBHOOK), int(Via.POLL)
 # whether its sender has left when it arrives, and whether its signature is refused.
 _LATE, _STALE = 1, 2
 
+_PLACES = 64  # of the agenda and the receiver's queue at first
 _ADDED_AT_MOST = 4  # happenings in one step: a back-off's end, and a request with its timeout
 _ALIVE = -1  # the redeliveries of an event that is no dead letter
 
 
-@jit
+@allocating
 def push_to_subscriber(
     world: World,
     push: Push,
@@ -106,22 +109,23 @@ def push_to_subscriber(
     it can no longer bring.
     """
     n_events = len(created)
-    receiver, starts = open_receiver(world, visible, copies, via, integrals)
-    times, keys = np.empty(64, dtype=np.float64), np.empty(64, dtype=np.int64)
+    receiver, starts = open_receiver(world, visible, copies, via, integrals, _PLACES)
+    times, keys = np.empty(_PLACES, dtype=np.float64), np.empty(_PLACES, dtype=np.int64)
     deadline = np.empty(n_events, dtype=np.float64)
     waited_s = np.full(n_events, push.retry.base_s)
     done = np.zeros(n_events, dtype=np.bool_)
     redelivered = np.full(n_events, _ALIVE, dtype=np.int16)
     ready = np.empty(n_events, dtype=np.int64)
-    _run(
-        borrowed_world(world), borrowed_push(push), borrowed(created), subscriber,
-        borrowed_pages(pages), borrowed_let_in(let_in), borrowed_receiver(receiver), borrowed(starts),
-        borrowed(first_attempt), borrowed(attempts), borrowed(status), borrowed(counts), borrowed(series),
-        borrowed(times), borrowed(keys), borrowed(deadline), borrowed(waited_s), borrowed(done),
-        borrowed(redelivered), borrowed(ready),
-    )  # fmt: skip
-    hold(receiver.free, receiver.ring, receiver.in_service, receiver.dropped, starts)
-    hold(times, keys, deadline, waited_s, done, redelivered, ready)
+    so_far = _Progress(False, 1, 0, 0, 0, 0, 0, 0.0, new_standing(), 0, next_page(pages, 0), 0, 0, -1.0)
+    while True:
+        so_far = _run(
+            world, push, created, subscriber, pages, let_in, receiver, starts, first_attempt, attempts,
+            status, counts, series, times, keys, deadline, waited_s, done, redelivered, ready, so_far,
+        )  # fmt: skip
+        if so_far.is_over:
+            break
+        times, keys = agenda.grown(times, keys, so_far.size + _ADDED_AT_MOST + so_far.ready_count)
+        starts = with_room(starts, receiver.ring, so_far.joining)
 
 
 @jit
@@ -147,6 +151,28 @@ def _tried_again_at(
     return look_s
 
 
+class _Progress(NamedTuple):
+    """How far a subscriber's world has come: to its end, or to where something needs more room.
+
+    That is the agenda, or the receiver's queue, which so many are about to be `joining`.
+    """
+
+    is_over: bool
+    joining: int
+    size: int
+    ready_first: int
+    ready_count: int
+    in_flight: int
+    open_connections: int
+    last_change_s: float
+    standing: Standing
+    next_event: int
+    next_fetched: int
+    n_let_in: int
+    turn: int
+    turn_s: float
+
+
 @jit
 def _run(
     world: World,
@@ -169,37 +195,25 @@ def _run(
     done: NDArray[np.bool_],
     redelivered: NDArray[np.int16],
     ready: NDArray[np.int64],
-) -> None:
-    """The world of one subscriber. `ready` is a ring: an event is ready at most once at a time."""
-    # Borrowed where it is used, so that the compiler sees that there is no owner to count for.
-    world, push, receiver = borrowed_world(world), borrowed_push(push), borrowed_receiver(receiver)
-    pages, let_in = borrowed_pages(pages), borrowed_let_in(let_in)
-    created, first_attempt, attempts = borrowed(created), borrowed(first_attempt), borrowed(attempts)
-    status, counts, series, deadline = (
-        borrowed(status),
-        borrowed(counts),
-        borrowed(series),
-        borrowed(deadline),
-    )
-    waited_s, done, redelivered, ready = (
-        borrowed(waited_s),
-        borrowed(done),
-        borrowed(redelivered),
-        borrowed(ready),
-    )
+    so_far: _Progress,
+) -> _Progress:
+    """The world of one subscriber, from where it has come to. An event is in the ring `ready` only once."""
     fetched = pages.fetched
     n_events, n_fetched = len(created), len(fetched)
     integrals = receiver.integrals
-    size = 0
-    ready_first, ready_count = 0, 0
-    in_flight, open_connections, last_change_s = 0, 0, 0.0
-    standing = new_standing()
-    next_event, next_fetched = 0, next_page(pages, 0)
-    n_let_in, turn, turn_s = 0, 0, -1.0
+    (
+        _, joining, size, ready_first, ready_count, in_flight, open_connections, last_change_s, standing,
+        next_event, next_fetched, n_let_in, turn, turn_s,
+    ) = so_far  # fmt: skip
 
     while True:
-        if size + _ADDED_AT_MOST > len(times):
-            times, keys = agenda.grown(times, keys)
+        if size + _ADDED_AT_MOST + ready_count > len(times) or waiting_at_most(receiver.ring) + joining > len(
+            starts
+        ):
+            return _Progress(
+                False, joining, size, ready_first, ready_count, in_flight, open_connections, last_change_s,
+                standing, next_event, next_fetched, n_let_in, turn, turn_s,
+            )  # fmt: skip
         now, key = world.world_end_s, 0
         from_agenda, from_page = False, False
         if size > 0 and times[0] < now:
@@ -218,9 +232,11 @@ def _run(
 
         if from_page:
             page_end = end_of_page(fetched, pages.opens_page, next_fetched)
-            starts, longest = take_page(
-                world, receiver, starts, subscriber, next_fetched, page_end, now, _POLL
-            )
+            if waiting_at_most(receiver.ring) + (page_end - next_fetched) > len(starts):
+                joining = page_end - next_fetched
+                continue
+            joining = 1
+            longest = take_page(world, receiver, starts, subscriber, next_fetched, page_end, now, _POLL)
             if counted:
                 counts[QUEUE_MAX] = max(counts[QUEUE_MAX], longest)
             next_fetched = next_page(pages, page_end)
@@ -238,7 +254,6 @@ def _run(
             counts[REDELIVERIES] += counted and redelivered[event] > 0
 
         elif kind == _REQUEST_ARRIVAL:
-            starts = with_room(starts, receiver.ring)
             heard, leaves, waiting = answer(
                 world, push, receiver, starts, subscriber, event, attempt, code & _STALE != 0, now
             )
@@ -259,7 +274,7 @@ def _run(
                 continue
             entity = delivery_entity(subscriber, event)
             back = leaves + sample(world.one_way, world.seed, Stream.RESPONSE_TRANSIT, entity, attempt)
-            comes_back = uniform(world.seed, Stream.RESPONSE_LOSS, entity, attempt) >= world.response_loss
+            comes_back = not is_lost(world.response_loss, world.seed, Stream.RESPONSE_LOSS, entity, attempt)
             if heard != NOTHING and comes_back and back <= deadline[event]:
                 size = agenda.add(times, keys, size, back, pack(_RESPONSE_ARRIVAL, event, attempt, heard))
             else:
@@ -305,8 +320,6 @@ def _run(
                 counts[UNSENT] += counted
                 ready_s = _tried_again_at(push, event, created[event], now, counted, redelivered, counts)
                 if ready_s < NEVER:
-                    if size + _ADDED_AT_MOST > len(times):
-                        times, keys = agenda.grown(times, keys)
                     key = pack(_ATTEMPT_READY, event, attempt, NOTHING)
                     size = agenda.add(times, keys, size, ready_s, key)
                 else:
@@ -333,7 +346,7 @@ def _run(
                 counts[REQUESTS] += 1
                 counts[REQUEST_BYTES] += sent_bytes
             arrival = deadline[event]
-            if uniform(world.seed, Stream.REQUEST_LOSS, entity, attempt) >= world.request_loss:
+            if not is_lost(world.request_loss, world.seed, Stream.REQUEST_LOSS, entity, attempt):
                 transit_s = sample(world.one_way, world.seed, Stream.REQUEST_TRANSIT, entity, attempt)
                 arrival = now + (setting_up_s + transit_s)
                 code = _LATE if arrival >= deadline[event] else 0
@@ -354,7 +367,11 @@ def _run(
             gone = done[event] and receiver.copies[event] == receiver.dropped[event] and polls_are_past_it
             status[event] = _LOST if gone else _PENDING
             receiver.via[event] = _WEBHOOK
-    for key in keys[:size]:
-        kind, event, _, _ = unpack(key)
+    for place in range(size):
+        kind, event, _, _ = unpack(keys[place])
         if kind == _REQUEST_ARRIVAL and status[event] == _LOST:
             status[event] = _PENDING
+    return _Progress(
+        True, 0, size, ready_first, ready_count, in_flight, open_connections, last_change_s, standing,
+        next_event, next_fetched, n_let_in, turn, turn_s,
+    )  # fmt: skip

@@ -13,14 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import Distribution, sample
 from sim.happenings import Happening
 from sim.kernels import agenda
 from sim.kernels.agenda import pack, unpack
-from sim.kernels.borrowed import borrowed, hold
+from sim.kernels.book import Share, close_row, open_row
+from sim.kernels.feed import Rows
 from sim.kernels.fifo import empty_fifo, roomier
-from sim.kernels.parameters import World, borrowed_world, in_window, setup_delay
+from sim.kernels.parameters import World, in_window, setup_delay
 from sim.kernels.servers import BUSY, IN_USE, WAITING
 from sim.policies import (
     NEVER,
@@ -110,7 +111,49 @@ def publish(
     return counted
 
 
-@jit
+@allocating
+def consume_each(
+    world: World,
+    persist: Distribution,
+    link: Link,
+    broker: Broker,
+    rows: Rows,
+    share: Share,
+    counts: NDArray[np.int64],
+    integrals: NDArray[np.float64],
+) -> None:
+    """Publish every event and bring it to each subscriber's consumer."""
+    published = 0
+    own, of_this = np.zeros_like(counts), np.zeros_like(integrals)
+    for s in range(share.first, share.end):
+        row = open_row(share, rows, s)
+        stored_s = np.empty(len(row.created))
+        published += publish(world, persist, row.created, s, stored_s, share.series)
+        own[:] = 0
+        of_this[:] = 0.0
+        consume_queue(
+            world, link, broker, s, stored_s, in_order(stored_s), row.first_attempt, row.visible,
+            row.attempts, row.copies, row.status, own, of_this,
+        )  # fmt: skip
+        longest = max(counts[QUEUE_MAX], own[QUEUE_MAX])
+        counts += own
+        counts[QUEUE_MAX] = longest
+        integrals += of_this
+        close_row(share, s, row)
+    counts[REQUESTS] = published
+    counts[REQUEST_BYTES] += published * (world.request_header_bytes + world.payload_bytes)
+
+
+@allocating
+def in_order(stored_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The events in the order in which they are stored, ties by event."""
+    for event in range(1, len(stored_s)):
+        if stored_s[event] < stored_s[event - 1]:
+            return np.argsort(stored_s, kind="mergesort")
+    return np.arange(len(stored_s))
+
+
+@allocating
 def consume_queue(
     world: World,
     link: Link,
@@ -142,16 +185,26 @@ def consume_queue(
     message_s, messages = empty_fifo()
     answer_s, answers = empty_fifo()
     work_s, waiting = empty_fifo()
-    _run(
-        borrowed_world(world), link, broker, subscriber,
-        borrowed(stored_s), borrowed(order), borrowed(first_attempt), borrowed(visible), borrowed(attempts),
-        borrowed(copies), borrowed(status), borrowed(counts), borrowed(integrals), borrowed(gone),
-        borrowed(out), borrowed(place_in_out), borrowed(ends_s), borrowed(ends), borrowed(put_back_s),
-        borrowed(put_back), borrowed(message_s), borrowed(messages), borrowed(answer_s), borrowed(answers),
-        borrowed(work_s), borrowed(waiting),
+    session, up_s = _connect(world, link, subscriber, 0, 0, 0.0, counts)
+    so_far = _Progress(
+        False, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, session, False, False, False, 0.0, 0.0, 0.0, 0.0, NEVER,
+        NEVER, NEVER, up_s, 0.0,
     )  # fmt: skip
-    hold(gone, out, place_in_out, ends_s, ends, put_back_s, put_back)
-    hold(message_s, messages, answer_s, answers, work_s, waiting)
+    while True:
+        so_far = _run(
+            world, link, broker, subscriber, stored_s, order, first_attempt, visible, attempts, copies,
+            status, counts, integrals, gone, out, place_in_out, ends_s, ends, put_back_s, put_back,
+            message_s, messages, answer_s, answers, work_s, waiting, so_far,
+        )  # fmt: skip
+        if so_far.is_over:
+            break
+        put_back_s, put_back = agenda.grown(put_back_s, put_back, so_far.n_put_back + so_far.n_out + 1)
+        if so_far.message_tail - so_far.message_head == len(messages):
+            message_s, messages = roomier(message_s, messages, so_far.message_head, so_far.message_tail)
+        if so_far.answer_tail - so_far.answer_head == len(answers):
+            answer_s, answers = roomier(answer_s, answers, so_far.answer_head, so_far.answer_tail)
+        if so_far.waiting_tail - so_far.waiting_head == len(waiting):
+            work_s, waiting = roomier(work_s, waiting, so_far.waiting_head, so_far.waiting_tail)
 
 
 @jit
@@ -201,6 +254,36 @@ def _account(
     counts[RESPONSE_BYTES] += heartbeats * broker.heartbeat_bytes
 
 
+class _Progress(NamedTuple):
+    """How far a subscriber's world has come: to its end, or to where a queue needs more room."""
+
+    is_over: bool
+    n_stored: int
+    n_sent: int
+    n_out: int
+    n_put_back: int
+    n_busy: int
+    message_head: int
+    message_tail: int
+    answer_head: int
+    answer_tail: int
+    waiting_head: int
+    waiting_tail: int
+    session: int
+    is_up: bool
+    is_thought_up: bool
+    counted: bool
+    message_last_s: float
+    answer_last_s: float
+    waiting_since_s: float
+    opened_s: float
+    lost_s: float
+    noticed_s: float
+    client_noticed_s: float
+    up_s: float
+    now: float
+
+
 @jit
 def _run(
     world: World,
@@ -229,23 +312,71 @@ def _run(
     answers: NDArray[np.int64],
     work_s: NDArray[np.float64],
     waiting: NDArray[np.int64],
-) -> None:
-    """The world of one subscriber.
+    so_far: _Progress,
+) -> _Progress:
+    """The world of one subscriber, from where it has come to.
 
     `out[:n_out]` are the unacknowledged messages and `place_in_out` where in it each lies; `put_back` is a
     heap, the queue's head; `messages` and `answers` are under way and `waiting` are accepted, all three
     first in, first out. A message's key holds its event and its delivery number.
     """
     n_events = len(order)
-    n_stored, n_sent, n_out, n_put_back, n_busy = 0, 0, 0, 0, 0
-    message_head, message_tail, answer_head, answer_tail, waiting_head, waiting_tail = 0, 0, 0, 0, 0, 0
-    message_last_s, answer_last_s, waiting_since_s = 0.0, 0.0, 0.0
     message_mask, answer_mask, waiting_mask = len(messages) - 1, len(answers) - 1, len(waiting) - 1
-    is_up, is_thought_up, opened_s = False, False, 0.0
-    lost_s, noticed_s, client_noticed_s = NEVER, NEVER, NEVER
-    session, up_s = _connect(world, link, subscriber, 0, 0, 0.0, counts)
+    (
+        _,
+        n_stored, n_sent, n_out, n_put_back, n_busy, message_head, message_tail, answer_head,
+        answer_tail, waiting_head, waiting_tail, session, is_up, is_thought_up, counted, message_last_s,
+        answer_last_s, waiting_since_s, opened_s, lost_s, noticed_s, client_noticed_s, up_s, now,
+    ) = so_far  # fmt: skip
 
     while True:
+        while (
+            is_thought_up
+            and n_out < len(out)
+            and (n_put_back > 0 or n_sent < n_stored)
+            and message_tail - message_head <= message_mask
+        ):
+            if n_put_back > 0:
+                event = put_back[0]
+                n_put_back = agenda.drop_first(put_back_s, put_back, n_put_back)
+            else:
+                event = order[n_sent]
+                n_sent += 1
+            attempts[event] += 1
+            number = int(attempts[event])
+            if number == 1:
+                first_attempt[event] = now
+            else:
+                counts[REDELIVERIES] += counted
+            counts[RESPONSE_BYTES] += counted * (world.payload_bytes + broker.frame_bytes)
+            if broker.automatic:
+                gone[event] = True
+            else:
+                place_in_out[event] = n_out
+                out[n_out] = event
+                n_out += 1
+            if is_up:
+                entity = delivery_entity(subscriber, event)
+                transit_s = sample(world.one_way, world.seed, Stream.MESSAGE_TRANSIT, entity, number)
+                message_last_s = max(message_last_s, now + transit_s)
+                place = message_tail & message_mask
+                message_s[place] = message_last_s
+                messages[place] = pack(_SERVICE_END, event, number, _ACKNOWLEDGED)
+                message_tail += 1
+        if (
+            message_tail - message_head > message_mask
+            or answer_tail - answer_head > answer_mask
+            or waiting_tail - waiting_head > waiting_mask
+            or n_put_back + n_out + 1 > len(put_back)
+        ):
+            return _Progress(
+                False,
+                n_stored, n_sent, n_out, n_put_back, n_busy, message_head, message_tail, answer_head,
+                answer_tail, waiting_head, waiting_tail, session, is_up, is_thought_up, counted,
+                message_last_s, answer_last_s, waiting_since_s, opened_s, lost_s, noticed_s,
+                client_noticed_s, up_s, now,
+            )  # fmt: skip
+
         now, kind = lost_s, _LOST
         if n_busy > 0 and ends_s[0] < now:
             now, kind = ends_s[0], _SERVICE_END
@@ -283,9 +414,6 @@ def _run(
                     waiting_since_s, now, world.window_start_s, world.window_end_s
                 )
                 waiting_since_s = now
-                if in_queue > waiting_mask:
-                    work_s, waiting = roomier(work_s, waiting, waiting_head, waiting_tail)
-                    waiting_mask = len(waiting) - 1
                 place = waiting_tail & waiting_mask
                 work_s[place], waiting[place] = takes_s, key
                 waiting_tail += 1
@@ -317,9 +445,6 @@ def _run(
                 counts[REQUEST_BYTES] += counted * broker.frame_bytes
                 transit_s = sample(world.one_way, world.seed, Stream.ACK_TRANSIT, entity, number)
                 answer_last_s = max(answer_last_s, now + transit_s)
-                if answer_tail - answer_head > answer_mask:
-                    answer_s, answers = roomier(answer_s, answers, answer_head, answer_tail)
-                    answer_mask = len(answers) - 1
                 place = answer_tail & answer_mask
                 answer_s[place] = answer_last_s
                 answers[place] = pack(_SERVICE_END, event, number, code)
@@ -337,8 +462,6 @@ def _run(
                 counts[DEAD_LETTERS] += counted
                 gone[event] = True
             elif code == _FAILED:
-                if n_put_back == len(put_back):
-                    put_back_s, put_back = agenda.grown(put_back_s, put_back)
                 n_put_back = agenda.add(put_back_s, put_back, n_put_back, stored_s[event], event)
 
         elif kind == _UP:
@@ -363,8 +486,6 @@ def _run(
                         counts[DEAD_LETTERS] += counted
                         gone[event] = True
                         continue
-                    if n_put_back == len(put_back):
-                        put_back_s, put_back = agenda.grown(put_back_s, put_back)
                     n_put_back = agenda.add(put_back_s, put_back, n_put_back, stored_s[event], event)
                 n_out = 0
                 session, up_s = _connect(world, link, subscriber, session + 1, 1, client_noticed_s, counts)
@@ -373,38 +494,6 @@ def _run(
             end = now + slowdown_at(world.outages, subscriber, now) * takes_s
             integrals[BUSY] += overlap(now, end, world.window_start_s, world.window_end_s)
             n_busy = agenda.add(ends_s, ends, n_busy, end, key)
-
-        while is_thought_up and n_out < len(out) and (n_put_back > 0 or n_sent < n_stored):
-            if n_put_back > 0:
-                event = put_back[0]
-                n_put_back = agenda.drop_first(put_back_s, put_back, n_put_back)
-            else:
-                event = order[n_sent]
-                n_sent += 1
-            attempts[event] += 1
-            number = int(attempts[event])
-            if number == 1:
-                first_attempt[event] = now
-            else:
-                counts[REDELIVERIES] += counted
-            counts[RESPONSE_BYTES] += counted * (world.payload_bytes + broker.frame_bytes)
-            if broker.automatic:
-                gone[event] = True
-            else:
-                place_in_out[event] = n_out
-                out[n_out] = event
-                n_out += 1
-            if is_up:
-                entity = delivery_entity(subscriber, event)
-                transit_s = sample(world.one_way, world.seed, Stream.MESSAGE_TRANSIT, entity, number)
-                message_last_s = max(message_last_s, now + transit_s)
-                if message_tail - message_head > message_mask:
-                    message_s, messages = roomier(message_s, messages, message_head, message_tail)
-                    message_mask = len(messages) - 1
-                place = message_tail & message_mask
-                message_s[place] = message_last_s
-                messages[place] = pack(_SERVICE_END, event, number, _ACKNOWLEDGED)
-                message_tail += 1
 
     if is_up:
         _account(world, link, broker, opened_s, world.world_end_s, counts, integrals)
@@ -422,6 +511,12 @@ def _run(
         _still_alive(status, waiting[count & waiting_mask])
     for count in range(n_busy):
         _still_alive(status, ends[count])
+    return _Progress(
+        True,
+        n_stored, n_sent, n_out, n_put_back, n_busy, message_head, message_tail, answer_head,
+        answer_tail, waiting_head, waiting_tail, session, is_up, is_thought_up, counted, message_last_s,
+        answer_last_s, waiting_since_s, opened_s, lost_s, noticed_s, client_noticed_s, up_s, now,
+    )  # fmt: skip
 
 
 @jit

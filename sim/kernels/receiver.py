@@ -7,11 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import inlined, jit
+from sim.compiled import allocating, inlined
 from sim.distributions import sample
-from sim.kernels.borrowed import borrowed
 from sim.kernels.parameters import World
-from sim.kernels.servers import empty_queue, idle_now, idle_servers, preempt, serve, waiting_now, with_room
+from sim.kernels.servers import empty_queue, idle_now, idle_servers, preempt, serve, waiting_now
 from sim.policies import slowdown_at
 from sim.randomness import Stream, delivery_entity
 
@@ -34,35 +33,24 @@ class Receiver(NamedTuple):
     integrals: NDArray[np.float64]
 
 
-@jit
+@allocating
 def open_receiver(
     world: World,
     visible: NDArray[np.float64],
     copies: NDArray[np.int32],
     via: NDArray[np.int8],
     integrals: NDArray[np.float64],
+    room: int,
 ) -> tuple[Receiver, NDArray[np.float64]]:
-    """A receiver with nothing to do, writing into the arrays given; and the `starts` of its queue."""
-    starts, ring = empty_queue()
+    """A receiver with nothing to do, writing into the arrays given; and the `starts` of its queue.
+
+    The queue has room for as many jobs as stated, be it memory that is never touched.
+    """
+    starts, ring = empty_queue(room)
     in_service = np.full(1, -1, dtype=np.int64)
     dropped = np.zeros(len(copies), dtype=np.int32)
     free = idle_servers(world.receiver_workers)
     return Receiver(free, ring, in_service, visible, copies, dropped, via, integrals), starts
-
-
-@jit
-def borrowed_receiver(receiver: Receiver) -> Receiver:
-    """The same receiver, its arrays without owners (`sim.kernels.borrowed`)."""
-    return Receiver(
-        borrowed(receiver.free),
-        borrowed(receiver.ring),
-        borrowed(receiver.in_service),
-        borrowed(receiver.visible),
-        borrowed(receiver.copies),
-        borrowed(receiver.dropped),
-        borrowed(receiver.via),
-        borrowed(receiver.integrals),
-    )
 
 
 @inlined
@@ -80,9 +68,10 @@ def accept(
     copy = receiver.copies[event]
     receiver.copies[event] += 1
     start = now if world.preempt else max(now, free[0])
-    slowdown = slowdown_at(world.outages, subscriber, start)
     entity = delivery_entity(subscriber, event)
-    service_s = slowdown * sample(world.receiver_service, world.seed, Stream.SERVICE, entity, copy)
+    service_s = sample(world.receiver_service, world.seed, Stream.SERVICE, entity, copy)
+    if len(world.outages.start_s) > 0:
+        service_s = slowdown_at(world.outages, subscriber, start) * service_s
     if world.preempt:
         until_s = free[0]
         if until_s > now:
@@ -113,10 +102,10 @@ def take_page(
     end: int,
     now: float,
     way: int,
-) -> tuple[NDArray[np.float64], int]:
+) -> int:
     """Take in the events first … end - 1 of one response, less those the receiver has; whatever the limit.
 
-    Returns the queue's `starts`, and the longest queue that one of them left behind.
+    There must be room for all of them. Returns the longest queue that one of them left behind.
     """
     # The events of one response join before any of them can end, even if service takes no time.
     idle, waiting, longest = idle_now(receiver.free, now), waiting_now(starts, receiver.ring, now), 0
@@ -136,6 +125,5 @@ def take_page(
             else:
                 waiting += 1
             longest = max(longest, waiting)
-            starts = with_room(starts, receiver.ring)
         accept(world, receiver, starts, subscriber, event, now, way)
-    return starts, longest
+    return longest

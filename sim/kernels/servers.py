@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.policies import overlap
 
 BUSY, WAITING, IN_USE = 0, 1, 2
@@ -22,16 +22,16 @@ _FIRST, _COUNT = 0, 1
 _PLACES = 64
 
 
-@jit
+@allocating
 def idle_servers(workers: int) -> NDArray[np.float64]:
     """When each of `workers` workers is free: since the beginning."""
     return np.zeros(workers, dtype=np.float64)
 
 
-@jit
-def empty_queue() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+@allocating
+def empty_queue(room: int = _PLACES) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The starts of waiting jobs, none yet: the ring, and its first place and length."""
-    return np.empty(_PLACES, dtype=np.float64), np.zeros(2, dtype=np.int64)
+    return np.empty(max(room, 1), dtype=np.float64), np.zeros(2, dtype=np.int64)
 
 
 @jit
@@ -43,17 +43,23 @@ def waiting_now(starts: NDArray[np.float64], ring: NDArray[np.int64], now: float
         if first == len(starts):
             first = 0
         count -= 1
-    ring[_FIRST], ring[_COUNT] = first, count
+    ring[_FIRST], ring[_COUNT] = first if count > 0 else 0, count
     return int(count)
 
 
 @jit
-def with_room(starts: NDArray[np.float64], ring: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The same queue with room for one more job."""
+def waiting_at_most(ring: NDArray[np.int64]) -> int:
+    """How many accepted jobs had not started when somebody last looked."""
+    return int(ring[_COUNT])
+
+
+@allocating
+def with_room(starts: NDArray[np.float64], ring: NDArray[np.int64], jobs: int = 1) -> NDArray[np.float64]:
+    """The same queue with room for so many more jobs."""
     places = len(starts)
-    if ring[_COUNT] < places:
+    if ring[_COUNT] + jobs <= places:
         return starts
-    more = np.empty(2 * places, dtype=np.float64)
+    more = np.empty(2 * places + jobs, dtype=np.float64)
     for place in range(places):
         more[place] = starts[(ring[_FIRST] + place) % places]
     ring[_FIRST] = 0

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import sample
 from sim.happenings import Happening
 from sim.kernels.feed import Rows, created_at, oldest, shown
-from sim.kernels.parameters import Pull, World, in_window, setup_delay
+from sim.kernels.parameters import Pull, World, in_window, is_lost, setup_delay
 from sim.kernels.provider_api import ERROR, NOTHING, OK, REFUSED, REJECTED, over_limit
 from sim.kernels.pull import (
     ERRORS,
@@ -50,7 +50,7 @@ from sim.policies import (
     up_from,
     window_retry_after,
 )
-from sim.randomness import Stream, delivery_entity, uniform
+from sim.randomness import Stream, delivery_entity
 from sim.records import Status
 
 _CONNECTION_LOST = int(Happening.CONNECTION_LOST)
@@ -114,7 +114,7 @@ def _carry(
     return cursor
 
 
-@jit
+@allocating
 def stream(
     world: World,
     api: Pull,
@@ -174,7 +174,9 @@ def stream(
             deadline = sent_s + api.timeout_s
             if now < deadline:
                 back = leaves + sample(world.one_way, world.seed, Stream.POLL_RESPONSE_TRANSIT, s, number)
-                comes_back = uniform(world.seed, Stream.POLL_RESPONSE_LOSS, s, number) >= world.response_loss
+                comes_back = not is_lost(
+                    world.response_loss, world.seed, Stream.POLL_RESPONSE_LOSS, s, number
+                )
                 if answer != NOTHING and comes_back and back <= deadline:
                     said[s], opened_s[s], retry_after_s[s] = answer, leaves, 0.0
                     if answer == REJECTED:
@@ -238,7 +240,7 @@ def stream(
         series[bin_of(now, world.series_bin_s)] += 1
         deadline = now + api.timeout_s
         arrival = deadline
-        if uniform(world.seed, Stream.POLL_REQUEST_LOSS, s, connect) >= world.request_loss:
+        if not is_lost(world.request_loss, world.seed, Stream.POLL_REQUEST_LOSS, s, connect):
             setting_up_s = setup_delay(world, Stream.POLL_SETUP_TRANSIT, s, connect)
             transit_s = sample(world.one_way, world.seed, Stream.POLL_REQUEST_TRANSIT, s, connect)
             arrival = now + (setting_up_s + transit_s)

@@ -14,12 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import sample
 from sim.happenings import Happening
-from sim.kernels.borrowed import borrowed, hold
-from sim.kernels.parameters import Fetching, Pull, World, borrowed_world, in_window, setup_delay
-from sim.kernels.receiver import Receiver, accept, borrowed_receiver, open_receiver
+from sim.kernels.book import Share, close_row, open_row
+from sim.kernels.feed import Rows
+from sim.kernels.parameters import Fetching, Pull, World, in_window, is_lost, setup_delay
+from sim.kernels.receiver import Receiver, accept, open_receiver
 from sim.kernels.servers import IN_USE, empty_queue, idle_servers, serve, waiting_now, with_room
 from sim.policies import (
     BLACK_HOLE,
@@ -33,7 +34,7 @@ from sim.policies import (
     window_of,
     window_retry_after,
 )
-from sim.randomness import Stream, delivery_entity, uniform
+from sim.randomness import Stream, delivery_entity
 from sim.records import Status, Via
 
 (
@@ -85,7 +86,7 @@ class Notifications(NamedTuple):
     turn: NDArray[np.int64]
 
 
-@jit
+@allocating
 def fetch_by_id(
     world: World,
     pull: Pull,
@@ -202,8 +203,8 @@ def fetch_by_id(
             if now < deadline:
                 transit_s = sample(world.one_way, world.seed, Stream.FETCH_RESPONSE_TRANSIT, entity, number)
                 back = leaves + transit_s
-                comes_back = (
-                    uniform(world.seed, Stream.FETCH_RESPONSE_LOSS, entity, number) >= world.response_loss
+                comes_back = not is_lost(
+                    world.response_loss, world.seed, Stream.FETCH_RESPONSE_LOSS, entity, number
                 )
                 if heard != _NOTHING and comes_back and back <= deadline:
                     heappush(heap, (back, _RESPONSE_ARRIVAL, s, event, number, heard, retry_after_s))
@@ -231,7 +232,7 @@ def fetch_by_id(
                 counts[REQUEST_BYTES] += sent_bytes
             deadline = now + fetching.timeout_s
             arrival = deadline
-            if uniform(world.seed, Stream.FETCH_REQUEST_LOSS, entity, number) >= world.request_loss:
+            if not is_lost(world.request_loss, world.seed, Stream.FETCH_REQUEST_LOSS, entity, number):
                 transit_s = sample(world.one_way, world.seed, Stream.FETCH_REQUEST_TRANSIT, entity, number)
                 arrival = now + (setting_up_s + transit_s)
                 heappush(heap, (arrival, _REQUEST_ARRIVAL, s, event, number, _NOTHING, now))
@@ -245,7 +246,33 @@ def fetch_by_id(
     counts[PEAK] = peak.sum()
 
 
-@jit
+@allocating
+def take_in_each(
+    world: World,
+    rows: Rows,
+    share: Share,
+    fetched: NDArray[np.float64],
+    order: NDArray[np.int64],
+    first_attempt: NDArray[np.float64],
+    attempts: NDArray[np.int32],
+    status: NDArray[np.int8],
+    counts: NDArray[np.int64],
+    integrals: NDArray[np.float64],
+) -> None:
+    """Serve what each subscriber fetched; arrays of all subscribers."""
+    for s in range(share.first, share.end):
+        row, n = open_row(share, rows, s), rows.counts[s]
+        row.first_attempt[:] = first_attempt[s, :n]
+        row.attempts[:] = attempts[s, :n]
+        row.status[:] = status[s, :n]
+        take_in(
+            world, s, fetched[s, :n], order[s, :n], row.visible, row.copies, row.via, row.status, counts,
+            integrals,
+        )  # fmt: skip
+        close_row(share, s, row)
+
+
+@allocating
 def take_in(
     world: World,
     subscriber: int,
@@ -259,12 +286,8 @@ def take_in(
     integrals: NDArray[np.float64],
 ) -> None:
     """Serve what a subscriber fetched; fills arrays of shape (n_events,). `integrals` are its receiver's."""
-    receiver, starts = open_receiver(world, visible, copies, via, integrals)
-    _serve_in_order(
-        borrowed_world(world), subscriber, borrowed(fetched), borrowed(order), borrowed_receiver(receiver),
-        borrowed(starts), borrowed(status), borrowed(counts),
-    )  # fmt: skip
-    hold(receiver.free, receiver.ring, receiver.in_service, receiver.dropped, starts)
+    receiver, starts = open_receiver(world, visible, copies, via, integrals, len(fetched))
+    _serve_in_order(world, subscriber, fetched, order, receiver, starts, status, counts)
 
 
 @jit
@@ -283,7 +306,6 @@ def _serve_in_order(
             break
         now = fetched[event]
         waiting = waiting_now(starts, receiver.ring, now)
-        starts = with_room(starts, receiver.ring)
         start, _ = accept(world, receiver, starts, subscriber, event, now, _WEBHOOK)
         if in_window(world, now):
             counts[RECEIVER_QUEUE_MAX] = max(counts[RECEIVER_QUEUE_MAX], waiting + (start > now))

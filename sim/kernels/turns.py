@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from sim.compiled import jit
 from sim.kernels.agenda import LAST_EVENT, pack
-from sim.kernels.borrowed import borrowed
 
 
 class Pages(NamedTuple):
@@ -31,11 +30,6 @@ class Pages(NamedTuple):
     opens_page: NDArray[np.bool_]
     turn: NDArray[np.int64]
 
-    def of(self, subscriber: int, n_events: int) -> Pages:
-        """One subscriber's row of the arrays of all."""
-        s, n = subscriber, n_events
-        return Pages(self.fetched[s, :n], self.opens_page[s, :n], self.turn[s, :n])
-
 
 class LetIn(NamedTuple):
     """In which order events were first let in by an endpoint; arrays of one subscriber, or of all.
@@ -46,28 +40,6 @@ class LetIn(NamedTuple):
 
     event: NDArray[np.int64]
     turn: NDArray[np.int64]
-
-    def of(self, subscriber: int, n_events: int) -> LetIn:
-        """One subscriber's row of the arrays of all."""
-        s, n = subscriber, n_events
-        return LetIn(self.event[s, :n], self.turn[s, :n])
-
-
-_NONE = np.empty(0, dtype=np.int64)
-NO_PAGES = Pages(np.empty(0), np.empty(0, dtype=np.bool_), _NONE)
-NOBODY_ASKS = LetIn(_NONE, _NONE)
-
-
-@jit
-def borrowed_pages(pages: Pages) -> Pages:
-    """The same pages, their arrays without owners (`sim.kernels.borrowed`)."""
-    return Pages(borrowed(pages.fetched), borrowed(pages.opens_page), borrowed(pages.turn))
-
-
-@jit
-def borrowed_let_in(let_in: LetIn) -> LetIn:
-    """The same order, its arrays without owners."""
-    return LetIn(borrowed(let_in.event), borrowed(let_in.turn))
 
 
 @jit

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.audience import Audience
-from sim.kernels import intake, parameters, pull, session
-from sim.kernels.feed import compile_rows
-from sim.launch.counting import counters, no_integrals
+from sim.kernels import parameters, pull, session
+from sim.kernels.book import Share
+from sim.kernels.each import poll_each
+from sim.kernels.polled import nothing_polled
+from sim.launch.counting import combined, counters, no_integrals
+from sim.launch.ledger import Ledger
 from sim.policies import compile_link, sleeping_schedule
-from sim.records import Deliveries, Replication, Via, empty_series
+from sim.records import Counters
 from sim.scenario import Scenario
 
 
-def streaming(scenario: Scenario, audience: Audience, seed: int) -> Replication:
+def streaming(scenario: Scenario, ledger: Ledger, seed: int) -> Counters:
     """Stream to every subscriber; then let each receiver take in what arrived."""
     world, spec = parameters.compile_world(scenario, seed), scenario.streaming
     api = parameters.compile_pull(scenario, seed)._replace(
@@ -25,19 +27,18 @@ def streaming(scenario: Scenario, audience: Audience, seed: int) -> Replication:
         spec.heartbeat_bytes,
         scenario.workload.payload_bytes + spec.frame_bytes,
     )
-    d, series = Deliveries.empty(audience, Via.STREAM), empty_series(scenario)
-    counts = np.zeros(len(pull.COUNTER_NAMES), dtype=np.int64)
-    at_api, at_receivers = no_integrals(), no_integrals()
-    arrived = np.full(d.visible.shape, np.nan)
+    ledger.refuse_beyond_memory("streams connect by the provider's API")
+    counts, at_api = np.zeros(len(pull.COUNTER_NAMES), dtype=np.int64), no_integrals()
+    streamed = nothing_polled(ledger.subscribers, ledger.width)
+    streamed.pages.opens_page[...] = True  # each message joins the queue by itself
     session.stream(
-        world, api, parts, compile_rows(audience), arrived, d.first_attempt, d.attempts, d.status, counts,
-        at_api, series,
+        world, api, parts, ledger.rows, streamed.pages.fetched, streamed.first_attempt, streamed.attempts,
+        streamed.status, counts, at_api, ledger.series,
     )  # fmt: skip
-    for s, n in enumerate(audience.count):
-        at_one, alone = no_integrals(), np.ones(n, dtype=np.bool_)  # each message joins the queue by itself
-        intake.take_in(
-            world, s, int(Via.STREAM), arrived[s, :n], alone, d.visible[s, :n], d.copies[s, :n],
-            d.via[s, :n], d.status[s, :n], counts, at_one,
-        )  # fmt: skip
-        at_receivers += at_one
-    return Replication(d, counters(pull.COUNTER_NAMES, counts, at_receivers, at_api), series)
+
+    def work(share: Share) -> Counters:
+        taken, at_receivers = np.zeros_like(counts), no_integrals()
+        poll_each(world, api, ledger.rows, share, streamed, False, False, taken, no_integrals(), at_receivers)
+        return counters(pull.COUNTER_NAMES, taken, at_receivers)
+
+    return combined(ledger.share_out(work), counters(pull.COUNTER_NAMES, counts, no_integrals(), at_api))

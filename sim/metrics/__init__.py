@@ -5,7 +5,8 @@ information are time averages over the window; ratios per event have windowed ev
 below the line. A metric that a run cannot know (a counter it did not measure) is absent; one that is
 undefined (a quantile of nothing) is NaN.
 
-`latencies`, `outcomes`, `ages`, `recovery`, `work` and `cost` define them; `scans` walks the records.
+`scans` walks the records and `digest` holds what they come to; `latencies`, `outcomes`, `ages`, `recovery`,
+`work` and `cost` say what is made of it.
 `kinds` says what kind of number each is, and `basis` what it takes to put those of several runs together.
 """
 
@@ -14,18 +15,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from sim.metrics.ages import age_metrics
-from sim.metrics.basis import Basis, basis_of
+from sim.metrics.basis import Basis
 from sim.metrics.cost import cost_items, cost_metrics
+from sim.metrics.digest import Digest, Totals, digest_records
 from sim.metrics.latencies import (
     LATENCY_NAMES,
     QUANTILE_METHOD,
-    delivered_latencies,
     fairness_metrics,
     judged_delivery_metrics,
     judged_latency_metrics,
     latency_metrics,
 )
-from sim.metrics.outcomes import outcome_metrics, tally_of
+from sim.metrics.outcomes import outcome_metrics
 from sim.metrics.recovery import recovery_metrics
 from sim.metrics.work import counter_metrics
 from sim.records import Counters, Deliveries, Window
@@ -38,11 +39,14 @@ __all__ = [
     "LATENCY_NAMES",
     "QUANTILE_METHOD",
     "Basis",
+    "Digest",
     "Summary",
+    "Totals",
     "age_metrics",
     "cost_items",
     "cost_metrics",
     "counter_metrics",
+    "digest_records",
     "fairness_metrics",
     "judged_delivery_metrics",
     "judged_latency_metrics",
@@ -51,7 +55,6 @@ __all__ = [
     "recovery_metrics",
     "summarise",
     "summary_of",
-    "tally_of",
 ]
 
 
@@ -68,7 +71,7 @@ class Summary(NamedTuple):
 
 
 def summarise(
-    records: pd.DataFrame | Deliveries,
+    records: pd.DataFrame | Deliveries | Digest,
     counters: Counters,
     scenario: Scenario,
     *,
@@ -87,23 +90,23 @@ def summarise(
 
 
 def summary_of(
-    records: pd.DataFrame | Deliveries,
+    records: pd.DataFrame | Deliveries | Digest,
     counters: Counters,
     scenario: Scenario,
     *,
     outages_enacted: bool = True,
 ) -> Summary:
     """The same as `summarise`, with what the metrics rest on."""
-    deliveries = records if isinstance(records, Deliveries) else Deliveries.from_frame(records)
-    window = Window(scenario.run.warmup_s, scenario.run.duration_s)
-    tally = tally_of(deliveries, scenario)
-    latency_s = delivered_latencies(deliveries, deliveries.within(window))
-    metrics = latency_metrics(latency_s)
-    metrics |= fairness_metrics(deliveries, window)
-    metrics |= outcome_metrics(deliveries, tally, scenario)
-    metrics |= age_metrics(deliveries, window)
+    if not isinstance(records, Digest):
+        deliveries = records if isinstance(records, Deliveries) else Deliveries.from_frame(records)
+        records = digest_records(deliveries, scenario)
+    totals = records.totals
+    metrics = latency_metrics(records)
+    metrics |= fairness_metrics(records)
+    metrics |= outcome_metrics(totals, scenario)
+    metrics |= age_metrics(records, Window(scenario.run.warmup_s, scenario.run.duration_s))
     if outages_enacted:
-        metrics |= recovery_metrics(deliveries, scenario)
-    metrics |= counter_metrics(counters, scenario, tally.total)
-    metrics |= cost_metrics(counters, tally, scenario.cost)
-    return Summary(metrics, basis_of(latency_s, tally.total, counters.requests))
+        metrics |= recovery_metrics(records, scenario)
+    metrics |= counter_metrics(counters, scenario, totals.total)
+    metrics |= cost_metrics(counters, totals, scenario.cost)
+    return Summary(metrics, Basis(totals.total, counters.requests, records.latencies_s, totals.seen))

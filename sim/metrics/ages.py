@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from sim.metrics.digest import Digest
 from sim.metrics.ratios import ratio
-from sim.metrics.scans import age_of_information, staleness
-from sim.records import Deliveries, Window
+from sim.records import Window
 
 
-def age_metrics(deliveries: Deliveries, window: Window) -> dict[str, float]:
+def age_metrics(digest: Digest, window: Window) -> dict[str, float]:
     """Freshness, age, age of information and its peaks: averages over the window and the subscribers.
 
     Fresh: everything created so far is visible. Age: how long ago the oldest event not yet visible was
@@ -16,12 +16,11 @@ def age_metrics(deliveries: Deliveries, window: Window) -> dict[str, float]:
     values just before it drops (Kaul, Yates & Gruteser, INFOCOM 2012); what becomes visible at one instant
     is one update. All start with the state at 0 seen.
     """
-    stale_s, age_s2 = staleness(*deliveries.scanned, window.start_s, window.end_s)
-    aoi_s2, peak_sum_s, peaks = age_of_information(*deliveries.scanned, window.start_s, window.end_s)
-    observed_s = window.length_s * len(deliveries.visible)
+    totals = digest.totals
+    observed_s = window.length_s * len(digest.mean_latency_s)
     return {
-        "freshness": 1.0 - stale_s / observed_s,
-        "age_mean_s": age_s2 / observed_s,
-        "aoi_mean_s": aoi_s2 / observed_s,
-        "peak_aoi_mean_s": ratio(peak_sum_s, peaks),
+        "freshness": 1.0 - totals.stale_s / observed_s,
+        "age_mean_s": totals.age_s2 / observed_s,
+        "aoi_mean_s": totals.aoi_s2 / observed_s,
+        "peak_aoi_mean_s": ratio(totals.peak_sum_s, totals.peaks),
     }

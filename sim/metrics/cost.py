@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from sim.metrics.digest import Totals
 from sim.metrics.ratios import ratio
-from sim.metrics.scans import Tally
 from sim.records import Counters
 from sim.scenario import Cost
 
@@ -23,7 +23,7 @@ COST_ITEMS: Mapping[str, str] = {
 """Price -> the item of a bill that it makes."""
 
 
-def cost_items(counters: Counters, counted: Tally, prices: Cost) -> dict[str, float | None]:
+def cost_items(counters: Counters, counted: Totals, prices: Cost) -> dict[str, float | None]:
     """Item of the bill -> its cost in this run, for each price that is stated; None where it is unknown.
 
     Requests, bytes, server and connection time are those of the window; late seconds and losses those of
@@ -52,7 +52,7 @@ def cost_items(counters: Counters, counted: Tally, prices: Cost) -> dict[str, fl
     return bill
 
 
-def cost_metrics(counters: Counters, counted: Tally, prices: Cost) -> dict[str, float]:
+def cost_metrics(counters: Counters, counted: Totals, prices: Cost) -> dict[str, float]:
     """`cost_per_million_events`, if a price is stated and all that is priced is known (`cost_items`)."""
     bill = cost_items(counters, counted, prices)
     known = [cost for cost in bill.values() if cost is not None]

@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.metrics.scans import mean_latencies
+from sim.metrics.ratios import ratio
 from sim.records import Deliveries, Window
+
+if TYPE_CHECKING:
+    from sim.metrics.digest import Digest
 
 QUANTILE_METHOD: Literal["linear"] = (
     "linear"  # Hyndman & Fan (1996) type 7, the default of NumPy, pandas and R
 )
-
-
+QUANTILES = (0.5, 0.95, 0.99)
 LATENCY_NAMES = ("mean", "p50", "p95", "p99", "max")
 
 
-def delivered_latencies(deliveries: Deliveries, windowed: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Every latency there is, seconds, sorted: quantiles of what is sorted are found many times sooner."""
-    latency_s = (deliveries.visible - deliveries.created)[windowed]
-    latency_s = latency_s[~np.isnan(latency_s)]
+def sorted_latencies(deliveries: Deliveries, window: Window) -> NDArray[np.float64]:
+    """Every latency of a windowed event there is, seconds, sorted: of these quantiles are quickly found."""
+    latency_s = deliveries.visible - deliveries.created
+    latency_s = latency_s[deliveries.within(window) & ~np.isnan(latency_s)]
     latency_s.sort()
     return latency_s
 
 
-def latency_metrics(latency_s: NDArray[np.float64]) -> dict[str, float]:
-    """Mean, quantiles (`QUANTILE_METHOD`) and maximum of sorted latencies, seconds."""
+def exact_quantiles(latency_s: NDArray[np.float64]) -> list[float]:
+    """The `QUANTILES` of sorted latencies by `QUANTILE_METHOD`, seconds; NaN of nothing."""
     if latency_s.size == 0:
-        return {f"latency_{name}_s": math.nan for name in LATENCY_NAMES}
-    p50, p95, p99 = np.quantile(latency_s, (0.5, 0.95, 0.99), method=QUANTILE_METHOD)
+        return [math.nan for _ in QUANTILES]
+    return [float(each) for each in np.quantile(latency_s, QUANTILES, method=QUANTILE_METHOD)]
+
+
+def latency_metrics(digest: Digest) -> dict[str, float]:
+    """Mean, quantiles and maximum of latency over delivered records, seconds.
+
+    Quantiles are those of `QUANTILE_METHOD`: exact of records, within `sim.metrics.histogram.RELATIVE_ERROR`
+    where none were kept.
+    """
+    totals = digest.totals
+    p50, p95, p99 = digest.latency_quantiles_s
     return {
-        "latency_mean_s": float(latency_s.mean()),
-        "latency_p50_s": float(p50),
-        "latency_p95_s": float(p95),
-        "latency_p99_s": float(p99),
-        "latency_max_s": float(latency_s[-1]),
+        "latency_mean_s": ratio(totals.latency_s, totals.seen),
+        "latency_p50_s": p50,
+        "latency_p95_s": p95,
+        "latency_p99_s": p99,
+        "latency_max_s": totals.latency_max_s if totals.seen else math.nan,
     }
 
 
@@ -57,7 +69,7 @@ def judged_latency_metrics(latency_s: NDArray[np.float64], prefix: str = "latenc
     with np.errstate(invalid="ignore"):  # between a latency and a failure lies no number: NaN, hence inf
         values = [
             latency_s.mean(),
-            *np.quantile(latency_s, (0.5, 0.95, 0.99), method=QUANTILE_METHOD),
+            *np.quantile(latency_s, QUANTILES, method=QUANTILE_METHOD),
             latency_s.max(),
         ]
     return {
@@ -72,7 +84,7 @@ def judged_delivery_metrics(deliveries: Deliveries, windowed: NDArray[np.bool_])
     return judged_latency_metrics(np.where(np.isnan(latency_s), math.inf, latency_s))
 
 
-def fairness_metrics(deliveries: Deliveries, window: Window) -> dict[str, float]:
+def fairness_metrics(digest: Digest) -> dict[str, float]:
     """How alike the subscribers' mean latencies are: (Σx)² / (n Σx²), 1 when equal, 1/n when one has all.
 
     Jain's index (Jain, Chiu & Hawe, "A quantitative measure of fairness and discrimination for resource
@@ -80,10 +92,9 @@ def fairness_metrics(deliveries: Deliveries, window: Window) -> dict[str, float]
     event. It is undefined when one of them got nothing: a mean latency that does not exist can be neither
     left out nor called fair. Absent with a single subscriber.
     """
-    if len(deliveries.visible) < 2:
+    if len(digest.mean_latency_s) < 2:
         return {}
-    means_s, concerned = mean_latencies(*deliveries.scanned, window.start_s)
-    x = means_s[concerned]
+    x = digest.mean_latency_s[digest.concerned]
     if x.size == 0 or np.isnan(x).any():
         return {"fairness": math.nan}
     largest = x.max()

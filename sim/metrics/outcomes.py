@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
+from sim.metrics.digest import Totals
 from sim.metrics.ratios import ratio
-from sim.metrics.scans import Tally, shown_within, tally
-from sim.records import Deliveries
 from sim.scenario import Scenario
 
 
-def tally_of(deliveries: Deliveries, scenario: Scenario) -> Tally:
-    """Count what became of the events created within the scenario's window."""
-    created, count, visible = deliveries.scanned
-    on_time_s = scenario.run.on_time_s
-    return tally(
-        created,
-        count,
-        visible,
-        deliveries.attempts,
-        deliveries.copies,
-        deliveries.status,
-        scenario.run.warmup_s,
-        scenario.world_end_s,
-        math.inf if on_time_s is None else on_time_s,
-    )
-
-
-def outcome_metrics(deliveries: Deliveries, counted: Tally, scenario: Scenario) -> dict[str, float]:
+def outcome_metrics(counted: Totals, scenario: Scenario) -> dict[str, float]:
     """Lost, pending, on time, out of order, missed; attempts, duplicates, goodput.
 
     A delivery is out of order when an event created later was visible before it. An update of a last value
@@ -37,9 +17,8 @@ def outcome_metrics(deliveries: Deliveries, counted: Tally, scenario: Scenario) 
     second, over all subscribers.
     """
     run, total = scenario.run, counted.total
-    shown = shown_within(deliveries.audience.count, deliveries.visible, run.warmup_s, run.duration_s)
     metrics = {
-        "goodput_per_s": shown / (run.duration_s - run.warmup_s),
+        "goodput_per_s": counted.shown / (run.duration_s - run.warmup_s),
         "attempts_per_event": ratio(counted.attempts, total),
         "duplicates_per_event": ratio(counted.duplicates, total),
         "lost_ratio": ratio(counted.lost, total),

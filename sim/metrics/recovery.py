@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.delivery import Status
 from sim.metrics.scans import normal_again
-from sim.records import Deliveries
 from sim.scenario import Scenario
 
-_Times = NDArray[np.float64]
+if TYPE_CHECKING:
+    from sim.metrics.digest import Digest
 
 
-def recovery_metrics(deliveries: Deliveries, scenario: Scenario) -> dict[str, float]:
+def recoveries(scenario: Scenario) -> list[tuple[float, float]]:
+    """The scheduled outages, as (start, end), that end within the window, so that there is one to time."""
+    spans = [
+        (outage.start_s, outage.start_s + outage.duration_s)
+        for server in (scenario.receiver, scenario.provider_api)
+        for outage in server.outages
+    ]
+    return [each for each in spans if scenario.run.warmup_s < each[1] < scenario.run.duration_s]
+
+
+def recovery_metrics(digest: Digest, scenario: Scenario) -> dict[str, float]:
     """`recovery_time_s`: from the end of the last scheduled outage until the backlog is normal again.
 
     Present when scheduled outages, of the receivers or of the API, end within the window. The backlog at a
@@ -28,26 +38,17 @@ def recovery_metrics(deliveries: Deliveries, scenario: Scenario) -> dict[str, fl
     NaN when the backlog is never back before the world ends, or when the first of the outages began before
     the window did, so that a normal backlog was not seen.
     """
-    run = scenario.run
-    spans = [
-        (outage.start_s, outage.start_s + outage.duration_s)
-        for server in (scenario.receiver, scenario.provider_api)
-        for outage in server.outages
-    ]
-    ended = [(start_s, end_s) for start_s, end_s in spans if run.warmup_s < end_s < run.duration_s]
+    warmup_s, ended = scenario.run.warmup_s, recoveries(scenario)
     if not ended:
         return {}
     begins_s = min(start_s for start_s, _ in ended)
     ends_s = max(end_s for _, end_s in ended)
-    if begins_s <= run.warmup_s:
+    if begins_s <= warmup_s:
         return {"recovery_time_s": math.nan}
-    again_s = normal_again(*_comings_and_goings(deliveries), run.warmup_s, begins_s, ends_s)
+    again_s = normal_again(_in_order(digest.come_s), _in_order(digest.gone_s), warmup_s, begins_s, ends_s)
     return {"recovery_time_s": again_s - ends_s}
 
 
-def _comings_and_goings(deliveries: Deliveries) -> tuple[_Times, _Times]:
-    """When events that are not lost are created, and when they become visible; each sorted."""
-    waiting = np.isfinite(deliveries.created) & (deliveries.status != Status.LOST)
-    created = np.sort(deliveries.created[waiting], kind="stable")  # quick on what is nearly sorted
-    visible = deliveries.visible[waiting]
-    return created, np.sort(visible[~np.isnan(visible)], kind="stable")
+def _in_order(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Those that there are, sorted."""
+    return np.sort(times_s[~np.isnan(times_s)], kind="stable")  # quick on what is nearly sorted

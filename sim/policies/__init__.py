@@ -75,6 +75,7 @@ from sim.policies.schedules import (
 )
 from sim.policies.times import (
     NEVER,
+    NO_LIMIT,
     bin_of,
     compile_rate_limit,
     compile_retention,
@@ -90,6 +91,7 @@ __all__ = [
     "FIXED_RATE",
     "NEVER",
     "NO_HOLDING",
+    "NO_LIMIT",
     "REFUSE",
     "SLOW",
     "UP",

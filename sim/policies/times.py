@@ -10,11 +10,13 @@ from sim.compiled import jit
 from sim.scenario import RateLimit, Scenario
 
 NEVER = math.inf
+NO_LIMIT = int(np.iinfo(np.int64).max)
+"""So many requests are allowed where there is no rate limit."""
 
 
 def compile_rate_limit(limit: RateLimit | None) -> tuple[int, float]:
     """(requests a window, window seconds); without a limit the first is the largest int64."""
-    return (np.iinfo(np.int64).max, 1.0) if limit is None else (limit.requests, limit.per_s)
+    return (NO_LIMIT, 1.0) if limit is None else (limit.requests, limit.per_s)
 
 
 def compile_retention(scenario: Scenario) -> tuple[int, float]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sim.audience import everybody
 from sim.catalogue import MECHANISMS
 from sim.engine import run_once, simulate
-from sim.metrics import recovery_metrics
+from sim.metrics import digest_records, recovery_metrics
 from sim.records import Deliveries, Status, Via
 from sim.scenario import Scenario, scenario_from
 from sim.workload import event_times
@@ -50,7 +50,7 @@ def story(*spans: tuple[float, float]) -> Deliveries:
 
 
 def recovery_s(deliveries: Deliveries, scenario: Scenario) -> float:
-    return recovery_metrics(deliveries, scenario)["recovery_time_s"]
+    return recovery_metrics(digest_records(deliveries, scenario), scenario)["recovery_time_s"]
 
 
 # Never more than 2 wait before 20; 5 do from 24 on, when the outage is over at 25.
@@ -88,7 +88,7 @@ def test_several_outages_are_one_trouble() -> None:
 def test_without_an_outage_that_ends_in_the_window_there_is_nothing_to_tell() -> None:
     events = story(*TWO_WAIT, *FIVE_WAIT)
     for scenario in (world(), world((90.0, 100.0)), world((20.0, 25.0), warmup_s=25.0)):
-        assert recovery_metrics(events, scenario) == {}
+        assert recovery_metrics(digest_records(events, scenario), scenario) == {}
 
 
 def test_without_a_look_at_a_normal_backlog_recovery_is_undefined() -> None:

@@ -31,7 +31,7 @@ class MM1(_Line):
     """One server."""
 
     @cb.process
-    def server(self):  # type: ignore[no-untyped-def]  # noqa: ANN201, ANN202
+    def server(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
         """Serve one after another."""
         while True:
             self.queue.get(1)
@@ -42,7 +42,7 @@ class MM4(_Line):
     """Four servers."""
 
     @cb.process(copies=4)
-    def server(self):  # type: ignore[no-untyped-def]  # noqa: ANN201, ANN202
+    def server(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
         """Serve one after another."""
         while True:
             self.queue.get(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib.util import find_spec
 from statistics import median
 
@@ -36,7 +36,7 @@ def measure() -> pd.DataFrame:
             theory = MMc(workers, UTILISATION * workers, 1.0).sojourn_mean_s
             rates: dict[str, list[float]] = {name: [] for name in simulators}
             answers: dict[str, float] = {}
-            for name, (run, customers) in simulators.items():
+            for run, customers in simulators.values():
                 run(workers, min(customers, 1_000))  # compile
             for _ in range(REPETITIONS):
                 for name, (run, customers) in simulators.items():
@@ -125,7 +125,7 @@ def _simpy(workers: int, customers: int) -> float:
     desk = simpy.Resource(environment, workers)
     total_s = 0.0
 
-    def customer(service_s: float) -> Iterator[simpy.Event]:
+    def customer(service_s: float) -> Generator[simpy.Event]:
         nonlocal total_s
         arrived_s = environment.now
         with desk.request() as turn:
@@ -133,7 +133,7 @@ def _simpy(workers: int, customers: int) -> float:
             yield environment.timeout(service_s)
         total_s += environment.now - arrived_s
 
-    def arrivals() -> Iterator[simpy.Event]:
+    def arrivals() -> Generator[simpy.Event]:
         for gap_s, service_s in zip(gaps_s, services_s, strict=True):
             yield environment.timeout(gap_s)
             environment.process(customer(service_s))

@@ -1,7 +1,7 @@
-"""Webhooks that nothing disturbs, compiled: acknowledged on receipt, over a network that always takes as long.
+"""Webhooks that nothing disturbs, compiled: acknowledged on receipt, by a network that always takes as long.
 
-Requests then arrive in the order in which events happen, and answers come back in it: who is in flight and who
-waits are stretches of one list, so a delivery is a few additions, and the workers' heap. Draws, sums and
+Requests then arrive in the order in which events happen, and answers come back in it: who is in flight and
+who waits are stretches of one list, so a delivery is a few additions, and the workers' heap. Draws, sums and
 records are those of `sim.kernels.push`.
 """
 

@@ -325,8 +325,9 @@ def scenarios(draw: st.DrawFn) -> Scenario:
 
 @st.composite
 def calm_scenarios(draw: st.DrawFn) -> Scenario:
-    """The same with nothing to disturb a poller or a webhook, most of the time: what has kernels of its own."""
+    """The same, but mostly with nothing to disturb a poller or a webhook: what has kernels of its own."""
     values = draw(scenarios()).model_dump(mode="json")
+    at_once = st.just({"kind": "constant", "mean_s": 0.0})
     transit = st.sampled_from([0.0, 0.25, 0.3]).map(lambda mean_s: {"kind": "constant", "mean_s": mean_s})
     values["network"] |= {
         "one_way": draw(st.one_of(transit, transit, _durations(may_be_zero=True))),
@@ -351,8 +352,6 @@ def calm_scenarios(draw: st.DrawFn) -> Scenario:
         "random_outages": None,
         "rate_limit": None,
         "workers": draw(st.integers(1, 4)),
-        "service": draw(
-            st.one_of(st.just({"kind": "constant", "mean_s": 0.0}), _durations(may_be_zero=True))
-        ),
+        "service": draw(st.one_of(at_once, _durations(may_be_zero=True))),
     }
     return Scenario.model_validate(values)

@@ -70,9 +70,10 @@ def compile_distribution(spec: DistributionSpec) -> Distribution:
             return Distribution(_GAMMA, 0.0, 0.0, _log_gamma_quantiles(spec.mean_s, spec.cv))
 
 
-def takes_no_time(distribution: Distribution) -> bool:
-    """Whether every duration is 0."""
-    return distribution.kind == _CONSTANT and distribution.a == 0.0
+@jit
+def is_constant(distribution: Distribution) -> bool:
+    """Whether every duration is the same: `a` seconds."""
+    return distribution.kind == _CONSTANT
 
 
 def _log_gamma_quantiles(mean_s: float, cv: float) -> NDArray[np.float64]:

@@ -74,13 +74,19 @@ def open_row(share: Share, rows: Rows, subscriber: int) -> Row:
         book.status[place, :n],
     )
     if share.folds:
-        row.first_attempt[:] = np.nan
-        row.visible[:] = np.nan
-        row.attempts[:] = 0
-        row.copies[:] = 0
-        row.via[:] = book.usual_via
-        row.status[:] = _PENDING
+        wipe_row(share, row)
     return row
+
+
+@jit
+def wipe_row(share: Share, row: Row) -> None:
+    """Forget what was written of a subscriber."""
+    row.first_attempt[:] = np.nan
+    row.visible[:] = np.nan
+    row.attempts[:] = 0
+    row.copies[:] = 0
+    row.via[:] = share.book.usual_via
+    row.status[:] = _PENDING
 
 
 @jit

@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.compiled import allocating, jit
-from sim.kernels.book import Share, close_row, open_row
-from sim.kernels.calm import fetch_calmly, may_be_calm
+from sim.kernels import calm_poll, calm_push
+from sim.kernels.book import Share, close_row, open_row, wipe_row
+from sim.kernels.calm_poll import fetch_calmly
+from sim.kernels.calm_push import push_calmly
 from sim.kernels.feed import Rows
 from sim.kernels.intake import take_in
 from sim.kernels.parameters import Pull, Push, World
@@ -78,6 +80,7 @@ def push_to_each(
     at_receivers: NDArray[np.float64],
 ) -> None:
     """Push to each subscriber; `let_in` are rows for all to be filled, or one empty row."""
+    may_be_calm = let_in.event.size == 0 and calm_push.may_be_calm(world, push)
     no_pages = Pages(np.zeros(0), np.zeros(0, np.bool_), np.zeros(0, np.int64))
     own, of_this = np.zeros_like(counts), np.zeros_like(at_receivers)
     for s in range(share.first, share.end):
@@ -86,10 +89,14 @@ def push_to_each(
         order = LetIn(let_in.event[place, :n], let_in.turn[place, :n])
         own[:] = 0
         of_this[:] = 0.0
-        push_to_subscriber(
-            world, push, row.created, s, no_pages, order, row.first_attempt, row.visible, row.attempts,
-            row.copies, row.via, row.status, own, of_this, share.series,
-        )  # fmt: skip
+        calm = may_be_calm and push_calmly(world, push, s, row, own, of_this, share.series)
+        if may_be_calm and not calm:
+            wipe_row(share, row)
+        if not calm:
+            push_to_subscriber(
+                world, push, row.created, s, no_pages, order, row.first_attempt, row.visible, row.attempts,
+                row.copies, row.via, row.status, own, of_this, share.series,
+            )  # fmt: skip
         _add(counts, own)
         at_receivers += of_this
         close_row(share, s, row)
@@ -155,7 +162,7 @@ def _poll_alone(
     n = rows.counts[subscriber]
     room = one_row(polled, n)
     wipe(room)
-    if may_be_calm(world, pull):
+    if calm_poll.may_be_calm(world, pull):
         if fetch_calmly(world, pull, rows, subscriber, polled_row(polled, 0, n), counts, at_api, series):
             return False
         wipe(room)

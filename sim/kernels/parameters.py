@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sim.compiled import jit
-from sim.distributions import Distribution, compile_distribution, takes_no_time
+from sim.distributions import Distribution, compile_distribution, is_constant
 from sim.kernels.feed import Feed
 from sim.policies import (
     NEVER,
@@ -181,7 +181,8 @@ def apart(pull: Pull, pollers: int) -> Pull | None:
 
     Its workers shared out among them; or all of them, where there is one poller or a service takes no time.
     """
-    if pollers == 1 or takes_no_time(pull.api_service):
+    takes_no_time = is_constant(pull.api_service) and pull.api_service.a == 0.0
+    if pollers == 1 or takes_no_time:
         return pull
     return pull._replace(api_workers=pull.api_workers // pollers) if pollers <= pull.api_workers else None
 

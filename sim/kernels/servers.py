@@ -77,7 +77,7 @@ def idle_now(free: NDArray[np.float64], now: float) -> int:
 
 
 @jit
-def _replace_earliest(free: NDArray[np.float64], free_s: float) -> None:
+def replace_earliest(free: NDArray[np.float64], free_s: float) -> None:
     """Pop the earliest time of the heap and push another: sift it down from the root."""
     position = 0
     while True:
@@ -111,7 +111,7 @@ def serve(
     """
     start = max(now, free[0])
     end = start + service_s
-    _replace_earliest(free, end)
+    replace_earliest(free, end)
     if start > now:
         place = ring[_FIRST] + ring[_COUNT]
         starts[place if place < len(starts) else place - len(starts)] = start

@@ -321,3 +321,37 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         | draw(_brokers())
         | draw(_streams())
     )
+
+
+@st.composite
+def calm_scenarios(draw: st.DrawFn) -> Scenario:
+    """The same, but mostly with nothing to disturb a poller or a webhook: what has kernels of its own."""
+    values = draw(scenarios()).model_dump(mode="json")
+    at_once = st.just({"kind": "constant", "mean_s": 0.0})
+    transit = st.sampled_from([0.0, 0.25, 0.3]).map(lambda mean_s: {"kind": "constant", "mean_s": mean_s})
+    values["network"] |= {
+        "one_way": draw(st.one_of(transit, transit, _durations(may_be_zero=True))),
+        "request_loss": 0.0,
+        "response_loss": 0.0,
+        "keep_alive": draw(st.sampled_from([True, True, False])),
+        "setup_round_trips": draw(st.sampled_from([0, 0, 1])),
+    }
+    values["webhook"] |= {"timeout_s": 6.0, "max_in_flight": draw(st.sampled_from([2, 100]))}
+    values["polling"] |= {"timeout_s": draw(st.sampled_from([1.0, 60.0]))}
+    values["reconciliation"] |= {"timeout_s": 60.0}
+    values["receiver"] |= {
+        "outages": [],
+        "random_outages": None,
+        "error_probability": 0.0,
+        "signature_tolerance_s": None,
+        "acknowledge": "on_receipt",
+        "queue_limit": draw(st.sampled_from([1, 1000])),
+    }
+    values["provider_api"] |= {
+        "outages": [],
+        "random_outages": None,
+        "rate_limit": None,
+        "workers": draw(st.integers(1, 4)),
+        "service": draw(st.one_of(at_once, _durations(may_be_zero=True))),
+    }
+    return Scenario.model_validate(values)

@@ -18,7 +18,7 @@ from sim.engine import MECHANISMS, run_once
 from sim.records import Counters, Status
 from sim.scenario import Scenario, scenario_from
 from sim.workload import event_times
-from tests.sim.generated import scenarios
+from tests.sim.generated import calm_scenarios, scenarios
 
 INTEGER_COUNTERS = [field.name for field in fields(Counters) if field.type == "int | None"]
 FLOAT_COUNTERS = [field.name for field in fields(Counters) if field.type == "float | None"]
@@ -47,6 +47,18 @@ def assert_engines_agree(scenario: Scenario, mechanism: str, seed: int) -> None:
 @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(scenario=scenarios(), seed=st.integers(0, 2**63 - 1))
 def test_same_records_and_counters(mechanism: str, scenario: Scenario, seed: int) -> None:
+    assert_engines_agree(scenario, mechanism, seed)
+
+
+CALM = ("webhook", "webhook_reconciled", "polling", "conditional_polling")
+
+
+@pytest.mark.parametrize("mechanism", CALM)
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(scenario=calm_scenarios(), seed=st.integers(0, 2**63 - 1))
+def test_same_records_and_counters_where_nothing_disturbs(
+    mechanism: str, scenario: Scenario, seed: int
+) -> None:
     assert_engines_agree(scenario, mechanism, seed)
 
 

@@ -58,7 +58,7 @@ def slides(notebook: Path) -> str:
         elif CODE_SHOWN not in _tags(cell):
             cell.metadata["tags"] = [*_tags(cell), _NO_CODE]
     config = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": [_NO_CODE]}})
-    exporter = SlidesExporter(config, template_name="slides", extra_template_basedirs=[str(_TEMPLATES)])
+    exporter = SlidesExporter(config, template_name="slides", extra_template_basedirs=[str(_TEMPLATES)])  # type: ignore[no-untyped-call]
     title = document.cells[0].source.partition("\n")[0].lstrip("# ")
     page, _ = exporter.from_notebook_node(document, {"player": player | {"title": title}})
     return str(page)

@@ -75,9 +75,11 @@ Markdown("```json\n" + json.dumps(order, indent=2) + "\n```")
 # > does each become visible by webhook? And if you look every four seconds? Draw it, then press *Play*.
 
 # %% slideshow={"slide_type": "subslide"}
-doorbell = sim.load_scenario("doorbell").with_values(**{"receiver.outages": [], "network.response_loss": 0.0})
+doorbell = sim.load_scenario("doorbell").with_values(
+    title="Eight orders, two ways", **{"receiver.outages": [], "network.response_loss": 0.0}
+)
 board = storyboard(doorbell, ["webhook", "polling"], events=8)
-played(board, 660)
+played(board, 740)
 
 # %% [markdown] slideshow={"slide_type": "skip"}
 # The same, standing still (where a page cannot play it, and on paper):

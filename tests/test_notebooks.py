@@ -45,7 +45,7 @@ def test_a_lesson_runs(lesson: Path, tmp_path: Path) -> None:
     executed = tmp_path / "executed.ipynb"
     command = ["jupytext", "--to", "ipynb", "--execute", "--output", str(executed), str(lesson)]
     answer = subprocess.run(
-        [sys.executable, "-m", *command], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", *command], capture_output=True, text=True, timeout=600, check=False
     )
     assert answer.returncode == 0, answer.stderr
     pictures = [

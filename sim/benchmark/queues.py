@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sim.benchmark.bare import bare_queue
-from sim.engine import Engine, metrics_once
+from sim.engine import Engine, summary_once
 from sim.metrics.histogram import empty_histogram
 from sim.scenario import Scenario, scenario_from
 from sim.terminal import progress, warn
@@ -105,7 +105,7 @@ def _world(workers: int, customers: int) -> Scenario:
 
 def _hookbench(workers: int, customers: int, engine: Engine) -> float:
     scenario = _world(workers, customers)
-    metrics, _ = metrics_once(scenario, "webhook", event_times(scenario, 1), 1, engine, workers=1)
+    metrics, _ = summary_once(scenario, "webhook", event_times(scenario, 1), 1, engine, workers=1)
     return metrics["latency_mean_s"]
 
 

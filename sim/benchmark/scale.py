@@ -10,7 +10,7 @@ import time
 
 import pandas as pd
 
-from sim.engine import metrics_once
+from sim.engine import summary_once
 from sim.launch.ledger import threads
 from sim.scenario import Scenario, scenario_from
 from sim.terminal import progress
@@ -55,11 +55,11 @@ def measure() -> pd.DataFrame:
 def main(subscribers: int, events: int) -> None:
     """Measure one size and print it as a JSON object."""
     small = world(10, 10)
-    metrics_once(small, "polling", event_times(small, 1), 1, exact_up_to=-1)  # load what was compiled
+    summary_once(small, "polling", event_times(small, 1), 1, exact_up_to=-1)  # load what was compiled
     scenario = world(subscribers, events)
     created = event_times(scenario, 1, recorded=False)
     wall_s, cpu_s = time.perf_counter(), time.process_time()
-    metrics, counted = metrics_once(scenario, "polling", created, 1, exact_up_to=-1)
+    metrics, counted = summary_once(scenario, "polling", created, 1, exact_up_to=-1)
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
     deliveries = len(created) * subscribers
     assert counted.requests is not None

@@ -105,8 +105,8 @@ def _world(workers: int, customers: int) -> Scenario:
 
 def _hookbench(workers: int, customers: int, engine: Engine) -> float:
     scenario = _world(workers, customers)
-    metrics, _ = summary_once(scenario, "webhook", event_times(scenario, 1), 1, engine, workers=1)
-    return metrics["latency_mean_s"]
+    summary, _ = summary_once(scenario, "webhook", event_times(scenario, 1), 1, engine, workers=1)
+    return summary.metrics["latency_mean_s"]
 
 
 def _bare(workers: int, customers: int) -> float:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from sim.errors import InputError
 from sim.experiment.axes import Axis
-from sim.experiment.estimates import Estimate
+from sim.experiment.estimates import Estimate, Method
 from sim.experiment.executors import Workers
 from sim.experiment.plane import check_surface, numbers, surface_axes
 from sim.experiment.sweep import Sweep, sweep
@@ -199,7 +199,8 @@ class Surface:
         difference = self.differences[row, column]
         if math.isnan(difference.mean):
             return "undefined"
-        if difference.low == difference.high == 0:
+        never = difference.method is Method.SELDOM  # seen in neither, or always in both
+        if difference.low == difference.high == 0 or (never and difference.mean == 0):
             return "level"
         return self.winner(row, column) or "undecided"
 

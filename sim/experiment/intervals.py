@@ -26,10 +26,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sim.experiment.estimates import CONFIDENCE, Estimate, Method, Pairing, estimate, pairing
-from sim.metrics.basis import Basis, pooled_quantile
+from sim.metrics.basis import Basis, joint_latencies_s, pooled_quantile
 from sim.metrics.kinds import Kind, Nature, nature_of
 
 SELDOM = 30
@@ -37,8 +36,6 @@ SELDOM = 30
 
 REFINEMENTS = 8
 """Where not all latencies were kept, the end of an interval is found between two by so many halvings."""
-
-_Floats = NDArray[np.float64]
 
 
 class Sample(NamedTuple):
@@ -63,10 +60,9 @@ def metric_estimate(metric: str, sample: Sample, confidence: float = CONFIDENCE)
         return _quantile(nature.level, sample.bases, confidence)
     if weights is None:
         return estimate(sample.values, confidence)
-    values = np.asarray(sample.values)
-    if nature.kind in (Kind.SHARE, Kind.COUNT) and len(values) > 1:
-        return _share(nature.kind, values, weights, confidence)
-    found = estimate(_scores(values, weights), confidence)
+    if nature.kind in (Kind.SHARE, Kind.COUNT) and len(sample.values) > 1:
+        return _share(nature.kind, sample.values, weights, confidence)
+    found = estimate(_scores(sample.values, weights), confidence)
     return Estimate(found.mean, found.low, found.high, Method.RATIO)
 
 
@@ -97,24 +93,24 @@ def metric_pairing(metric: str, a: Sample, b: Sample, confidence: float = CONFID
     return Pairing(difference, difference, math.nan)
 
 
-def _weights(nature: Nature, sample: Sample) -> _Floats | None:
+def _weights(nature: Nature, sample: Sample) -> list[float] | None:
     """What each replication's value is per; None where it is no ratio, or that is not known."""
     if nature.base is None or not sample.bases:
         return None
     counts = [basis.of(nature.base) for basis in sample.bases]
-    if any(count is None for count in counts):
-        return None
-    weights = np.array(counts, dtype=np.float64)
-    return weights if weights.sum() else None
+    known = [float(count) for count in counts if count is not None]
+    return known if len(known) == len(counts) and any(known) else None
 
 
-def _scores(values: _Floats, weights: _Floats) -> list[float]:
+def _scores(values: Sequence[float], weights: Sequence[float]) -> list[float]:
     """One number a replication whose mean is the ratio of the sums and whose deviation is the ratio's.
 
     With y over x the ratio is r; a replication's score is r + n (y − r x) / Σx, n being their number.
     """
-    ratio = float((values * weights).sum() / weights.sum())
-    return [float(score) for score in ratio + len(values) * weights * (values - ratio) / weights.sum()]
+    whole = math.fsum(weights)
+    ratio = math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / whole
+    each = len(values) / whole
+    return [ratio + each * weight * (value - ratio) for value, weight in zip(values, weights, strict=True)]
 
 
 def _all_scores(nature: Nature, sample: Sample) -> Sequence[float]:
@@ -123,10 +119,12 @@ def _all_scores(nature: Nature, sample: Sample) -> Sequence[float]:
         shift = pooled_quantile(sample.bases, nature.level) - float(np.mean(sample.values))
         return [value + shift for value in sample.values]
     weights = _weights(nature, sample)
-    return sample.values if weights is None else _scores(np.asarray(sample.values), weights)
+    return sample.values if weights is None else _scores(sample.values, weights)
 
 
-def _share(kind: Kind, values: _Floats, weights: _Floats, confidence: float, effect: float = 0.0) -> Estimate:
+def _share(
+    kind: Kind, values: Sequence[float], weights: Sequence[float], confidence: float, effect: float = 0.0
+) -> Estimate:
     """A share of clustered observations, with an interval that holds also where it is near an end.
 
     Args:
@@ -138,7 +136,7 @@ def _share(kind: Kind, values: _Floats, weights: _Floats, confidence: float, eff
     """
     from scipy.special import betaincinv, gammaincinv, ndtri, stdtrit  # noqa: PLC0415 - slow to import
 
-    count, total, level = len(values), float(weights.sum()), (1 + confidence) / 2
+    count, total, level = len(values), math.fsum(weights), (1 + confidence) / 2
     share, own = _design_effect(kind, values, weights)
     effect = max(effect, 0.0 if math.isnan(own) else own)
     fewer = share if kind is Kind.COUNT else min(share, 1 - share)
@@ -159,17 +157,18 @@ def _share(kind: Kind, values: _Floats, weights: _Floats, confidence: float, eff
     return Estimate(share, min(low, share), max(high, share), Method.SELDOM)
 
 
-def _design_effect(kind: Kind, values: _Floats, weights: _Floats) -> tuple[float, float]:
+def _design_effect(kind: Kind, values: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
     """A share, and how many times its variance is that of as many independent observations (Kish 1965).
 
     It is NaN where none or all are in the share: then nothing shows how they cluster.
     """
     scores = _scores(values, weights)
-    share = float(np.mean(scores))
+    share = math.fsum(scores) / len(scores)
     alone = share if kind is Kind.COUNT else share * (1 - share)
     if alone <= 0:
         return share, math.nan
-    return share, float(np.var(scores, ddof=1)) / len(scores) / (alone / float(weights.sum()))
+    variance = math.fsum((score - share) ** 2 for score in scores) / (len(scores) - 1)
+    return share, variance / len(scores) / (alone / math.fsum(weights))
 
 
 def _quantile(level: float, bases: Sequence[Basis], confidence: float) -> Estimate:
@@ -182,13 +181,14 @@ def _quantile(level: float, bases: Sequence[Basis], confidence: float) -> Estima
     mean = pooled_quantile(bases, level)
     if len(bases) < 2 or math.isnan(mean):
         return Estimate(mean, None, None)
-    weights = np.array([basis.delivered for basis in bases], dtype=np.float64)
+    counters = [basis.counter() for basis in bases]
+    weights = [float(basis.delivered) for basis in bases]
 
-    def shares(latency_s: float) -> _Floats:
-        no_longer = [basis.at_most(latency_s) for basis in bases]
-        return np.array(
-            [part / whole if whole else 0.0 for part, whole in zip(no_longer, weights, strict=True)]
-        )
+    def shares(latency_s: float) -> list[float]:
+        return [
+            counter(latency_s) / weight if weight else 0.0
+            for counter, weight in zip(counters, weights, strict=True)
+        ]
 
     _, at_mean = _design_effect(Kind.SHARE, shares(mean), weights)
     effect = 0.0 if math.isnan(at_mean) else at_mean
@@ -204,7 +204,7 @@ def _quantile(level: float, bases: Sequence[Basis], confidence: float) -> Estima
         low = share_at(latency_s).low
         return low is not None and low > level
 
-    known_s = [float(latency_s) for latency_s in np.unique(np.concatenate([b.latencies_s for b in bases]))]
+    known_s = joint_latencies_s(bases)
     middle = bisect_left(known_s, mean)
     low = _first(known_s[: middle + 1], long_enough)
     high = _first(known_s[middle:], too_long)

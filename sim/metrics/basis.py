@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from base64 import b64decode, b64encode
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -49,15 +49,19 @@ class Basis:
         counts = {Base.EVENTS: self.events, Base.REQUESTS: self.requests, Base.DELIVERED: self.delivered}
         return counts[base]
 
-    def at_most(self, latency_s: float) -> float:
-        """How many latencies are no longer than `latency_s`; between two that were kept by interpolation."""
-        values, ranks = self.latencies_s, kept_ranks(self.delivered)
-        above = int(values.searchsorted(latency_s, side="right"))
-        if above == 0 or above == len(values):
-            return float(self.delivered if above else 0)
-        below_s, above_s = values[above - 1], values[above]
-        between = ranks[above] - ranks[above - 1] - 1
-        return float(ranks[above - 1] + 1 + between * (latency_s - below_s) / (above_s - below_s))
+    def counter(self) -> Callable[[float], float]:
+        """How many latencies are no longer than a given one; between two that were kept by interpolation."""
+        values, ranks, size = self.latencies_s.tolist(), kept_ranks(self.delivered).tolist(), self.delivered
+
+        def no_longer(than_s: float) -> float:
+            above = bisect_right(values, than_s)
+            if above == 0 or above == len(values):
+                return float(size if above else 0)
+            below_s, above_s = values[above - 1], values[above]
+            between = ranks[above] - ranks[above - 1] - 1
+            return float(ranks[above - 1] + 1 + between * (than_s - below_s) / (above_s - below_s))
+
+        return no_longer
 
     def plain(self) -> dict[str, Any]:
         """As JSON's own types; the latencies keep every bit."""
@@ -88,7 +92,7 @@ def kept_ranks(size: int) -> NDArray[np.int64]:
 
     Every fiftieth part up to where a tenth of the upper tail is less, and from there on each next one at ten
     elevenths of the tail that is left. What falls between two of them adds some 3 % to the variance of a
-    share such as `Basis.at_most` at p50, p95 or p99: it is that of a Brownian bridge over the gap.
+    share such as `Basis.counter` counts at p50, p95 or p99: it is that of a Brownian bridge over the gap.
     """
     if size <= KEPT_WHOLE:
         return np.arange(size, dtype=np.int64)
@@ -106,15 +110,21 @@ def pooled_quantile(bases: Sequence[Basis], level: float) -> float:
     total = sum(basis.delivered for basis in bases)
     if not total:
         return math.nan
-    values = np.unique(np.concatenate([basis.latencies_s for basis in bases]))
+    counters = [basis.counter() for basis in bases]
+    values = joint_latencies_s(bases)
     number = 1 + (total - 1) * level
 
     def no_longer(than_s: float) -> float:
-        return sum(basis.at_most(than_s) for basis in bases)
+        return math.fsum(counter(than_s) for counter in counters)
 
-    reached = bisect_left(range(len(values)), number, key=lambda i: no_longer(float(values[i])))
-    reached = min(reached, len(values) - 1)
+    reached = min(bisect_left(values, number, key=no_longer), len(values) - 1)
     if reached == 0:
-        return float(values[0])
-    ends = [float(value) for value in values[reached - 1 : reached + 1]]
+        return values[0]
+    ends = values[reached - 1 : reached + 1]
     return float(np.interp(number, [no_longer(end) for end in ends], ends))
+
+
+def joint_latencies_s(bases: Sequence[Basis]) -> list[float]:
+    """Every latency that any of the runs kept, once, ascending."""
+    ascending: list[float] = np.unique(np.concatenate([basis.latencies_s for basis in bases])).tolist()
+    return ascending

@@ -73,14 +73,14 @@ def test_few_latencies_are_kept_whole_and_their_joint_quantile_is_exact(
     expected = np.quantile(together, level, method=QUANTILE_METHOD)
     assert pooled_quantile(bases, level) == pytest.approx(expected, rel=1e-12)
     for run, basis in zip(runs, bases, strict=True):
-        assert basis.at_most(float(expected)) == np.sum(run <= expected)
+        assert basis.counter()(float(expected)) == np.sum(run <= expected)
 
 
 def test_ties_count() -> None:
     basis = basis_of(np.array([1.0, 1.0, 1.0, 2.0]), 4, None)
-    assert [basis.at_most(x) for x in (0.5, 1.0, 1.5, 2.0, 3.0)] == [0, 3, 3, 4, 4]
+    assert [basis.counter()(x) for x in (0.5, 1.0, 1.5, 2.0, 3.0)] == [0, 3, 3, 4, 4]
     same = basis_of(np.full(1000, 7.0), 1000, None)
-    assert [same.at_most(x) for x in (6.9, 7.0)] == [0, 1000]
+    assert [same.counter()(x) for x in (6.9, 7.0)] == [0, 1000]
     assert pooled_quantile([same, same], 0.99) == 7.0
 
 

@@ -305,7 +305,7 @@ def show_bills(name: str, found: list[Bill], replications: int) -> None:
 
 def _draw(run: RunFolder, table: pd.DataFrame, advice: Advice, title: str) -> None:
     """The front as a figure: cost or requests to the right, latency upwards."""
-    from sim.figures import pareto_scatter  # type: ignore[attr-defined]
+    from sim.figures import pareto_scatter
 
     latency, money, _ = advice.metrics
     run.save_figure(pareto_scatter(table, money, latency, title), "pareto")

@@ -13,6 +13,7 @@ from sim.decide.prices import require_prices
 from sim.engine import check
 from sim.experiment import Estimate, estimate
 from sim.experiment.executors import Workers, open_executor
+from sim.experiment.intervals import Sample, metric_estimate
 from sim.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -72,16 +73,20 @@ def _bill(evaluation: Evaluation, window_s: float) -> Bill:
     items = list(evaluation.runs[0].costs)
     costs = {item: [run.costs[item] for run in evaluation.runs] for item in items}
     costs[TOTAL] = [math.fsum(run.costs.values()) for run in evaluation.runs]
-    events = [run.deliveries for run in evaluation.runs]
     return Bill(
         evaluation.mechanism,
         {item: estimate([value * MONTH_S / window_s for value in values]) for item, values in costs.items()},
-        {item: estimate(_of_a_million(values, events)) for item, values in costs.items()},
+        {item: _of_a_million(values, evaluation) for item, values in costs.items()},
     )
 
 
-def _of_a_million(values: Sequence[float], events: Sequence[int]) -> list[float]:
-    return [value * MILLION / n if n else math.nan for value, n in zip(values, events, strict=True)]
+def _of_a_million(values: Sequence[float], evaluation: Evaluation) -> Estimate:
+    """As `cost_per_million_events`: the sum over the sum."""
+    each = [
+        value * MILLION / run.deliveries if run.deliveries else math.nan
+        for value, run in zip(values, evaluation.runs, strict=True)
+    ]
+    return metric_estimate("cost_per_million_events", Sample(each, [run.basis for run in evaluation.runs]))
 
 
 def table(of: Sequence[Bill]) -> pd.DataFrame:

@@ -174,12 +174,13 @@ def _rejected(each: Rejected, advice: Advice) -> dict[str, Any]:
     }
 
 
-def _metrics(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
+def _metrics(evaluation: Evaluation) -> dict[str, dict[str, float | str | None]]:
     return {metric: _json(evaluation.estimate(metric)) for metric in evaluation.metrics}
 
 
-def _json(e: Estimate) -> dict[str, float | None]:
-    return {"mean": None if math.isnan(e.mean) else e.mean, "low": e.low, "high": e.high}
+def _json(e: Estimate) -> dict[str, float | str | None]:
+    mean = None if math.isnan(e.mean) else e.mean
+    return {"mean": mean, "low": e.low, "high": e.high, "method": str(e.method)}
 
 
 def _known(value: float | None) -> float:

@@ -12,13 +12,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sim.engine import is_compiled, run_once
-from sim.experiment import Estimate, estimate
+from sim.experiment import Estimate
 from sim.experiment.executors import Workers
+from sim.experiment.intervals import Sample, metric_estimate
 from sim.experiment.sweep import WorkerLost
-from sim.metrics import cost_items, digest_records, judged_delivery_metrics, summarise
+from sim.metrics import Basis, cost_items, digest_records, judged_delivery_metrics, summary_of
+from sim.metrics.basis import basis_of
+from sim.metrics.kinds import nature_of
 from sim.randomness import replication_seed
 from sim.records import Window
 from sim.scenario import Scenario
@@ -36,6 +42,10 @@ _FRESH = 2**62
 """A replication that no experiment reaches: the seed of what runs on other random numbers."""
 
 
+NEVER_S, LATE_S = 1e15, 1e13
+"""How late what never came is taken to be, and what nothing that came can be: no scenario lasts so long."""
+
+
 class Piece(NamedTuple):
     """One replication of one mechanism: small and plain, so that it travels well."""
 
@@ -50,13 +60,17 @@ class Ran(NamedTuple):
 
     Attributes:
         metrics: by name.
-        judged: the metrics that requirements are held against: as `metrics`, but what never came is late.
+        basis: what these rest on.
+        judged: latencies as requirements are held against, where what never came is late for ever.
+        judged_basis: what those rest on; what never came is as late as `NEVER_S`.
         costs: item of the bill -> its cost in the window; NaN where unknown.
         deliveries: windowed events × subscribers.
     """
 
     metrics: dict[str, float]
+    basis: Basis
     judged: dict[str, float]
+    judged_basis: Basis
     costs: dict[str, float]
     deliveries: int
 
@@ -67,12 +81,15 @@ def run_piece(piece: Piece) -> Ran:
     run_seed = int(replication_seed(piece.seed, piece.replication))
     run = run_once(scenario, piece.mechanism, event_times(scenario, run_seed), run_seed)
     digest = digest_records(run.deliveries, scenario)
-    metrics = summarise(digest, run.counters, scenario)
+    metrics, basis = summary_of(digest, run.counters, scenario)
     windowed = run.deliveries.within(Window(scenario.run.warmup_s, scenario.run.duration_s))
     bill = cost_items(run.counters, digest.totals, scenario.cost)
+    latency_s = np.nan_to_num((run.deliveries.visible - run.deliveries.created)[windowed], nan=NEVER_S)
     return Ran(
         metrics,
-        metrics | judged_delivery_metrics(run.deliveries, windowed),
+        basis,
+        judged_delivery_metrics(run.deliveries, windowed),
+        basis_of(np.sort(latency_s), digest.totals.total, basis.requests),
         {item: math.nan if cost is None else cost for item, cost in bill.items()},
         digest.totals.total,
     )
@@ -103,13 +120,34 @@ class Evaluation:
         """One metric, a value a replication; NaN where there is none of that name."""
         return [run.metrics.get(metric, math.nan) for run in self.runs]
 
-    def judged(self, metric: str) -> list[float]:
-        """The same as requirements are held against."""
-        return [run.judged.get(metric, math.nan) for run in self.runs]
-
     def estimate(self, metric: str) -> Estimate:
-        """The mean with its 95 % interval."""
-        return estimate(self.values(metric))
+        """The estimate with its 95 % interval."""
+        return self._estimates(metric, judged=False)
+
+    def judged(self, metric: str) -> Estimate:
+        """The same as requirements are held against: infinite as soon as what never came reaches into it."""
+        return self._estimates(metric, judged=metric in self.runs[0].judged)
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, bool], Estimate]:
+        return {}
+
+    def _estimates(self, metric: str, *, judged: bool) -> Estimate:
+        if (metric, judged) not in self._known:
+            self._known[metric, judged] = self._judged(metric) if judged else self._estimate(metric)
+        return self._known[metric, judged]
+
+    def _estimate(self, metric: str) -> Estimate:
+        return metric_estimate(metric, Sample(self.values(metric), [run.basis for run in self.runs]))
+
+    def _judged(self, metric: str) -> Estimate:
+        values = [run.judged[metric] for run in self.runs]
+        if nature_of(metric).level is None and any(math.isinf(value) for value in values):
+            return Estimate(math.inf, None, None)
+        e = metric_estimate(metric, Sample(values, [run.judged_basis for run in self.runs]))
+        if e.mean >= LATE_S:
+            return Estimate(math.inf, None, None)
+        return e if e.high is None or e.high < LATE_S else Estimate(e.mean, e.low, None, e.method)
 
     def mean(self, metric: str) -> float:
         """The mean."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from sim.decide.evaluation import Evaluator
@@ -16,10 +17,6 @@ _DAY_S = 86_400.0
 WASTEFUL, MANY_COPIES, LONG_TAIL, WORTH_A_WORD = 0.2, 0.005, 10.0, 0.01
 """Shares of empty polls and of duplicates, a ratio of p99 to p95, and a share of time that a receiver is
 down, from which on they are worth a word."""
-
-RULE_OF_THREE = 3.0
-"""None of n independent events lost shows, with 95 % confidence, a share below 3/n (Hanley & Lippman-Hand,
-"If nothing goes wrong, is everything all right?", JAMA 249, 1983)."""
 
 
 def observed(candidate: Candidate, evaluator: Evaluator, requirements: Sequence[Requirement]) -> list[Reason]:
@@ -106,17 +103,16 @@ def scheduled_down_share(scenario: Scenario) -> float:
 
 
 def _evidence(candidate: Candidate, requirements: Sequence[Requirement]) -> Reason | None:
-    """That so many events without a loss show less than is required, where they do."""
+    """How many replications it takes to show that so little is lost, where none was lost and too few ran."""
     e = candidate.evaluation
-    limits = [each.bound.limit for each in requirements if each.metric == "lost_ratio"]
-    limits = [limit for limit in limits if limit > 0]
-    if not limits or any(e.values("lost_ratio")):
+    lost = e.estimate("lost_ratio")
+    missed = [each for each in unmet(e, requirements) if each.metric == "lost_ratio"]
+    if not missed or lost.mean > 0 or lost.high is None:
         return None
-    shown = RULE_OF_THREE / e.deliveries
-    if shown <= min(limits):
-        return None
+    limit = min(each.bound.limit for each in missed)
+    enough = math.ceil(len(e.runs) * lost.high / limit) + 1
     text = (
         f"none of {e.deliveries:,} events was lost, which shows no more than a share below "
-        f"{number_text(shown, 2)}: more replications would show more"
+        f"{percent(lost.high)}: to show {percent(limit)} takes --replications {enough:,}"
     )
-    return Reason("evidence", text, "lost_ratio", shown, min(limits))
+    return Reason("evidence", text, "lost_ratio", float(enough), limit)

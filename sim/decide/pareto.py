@@ -6,7 +6,8 @@ intervals do not touch there. So
 - equal candidates do not dominate each other, and both stay;
 - a difference that the intervals cannot tell from nothing dominates nobody;
 - an undefined value (NaN) is as bad as an infinite one, and level with it;
-- a plain number is its own interval, and then this is the usual strict dominance.
+- a plain number is its own interval, and then this is the usual strict dominance; an interval that lacks
+  one end has no bound there.
 
 Since a dominating candidate is strictly lower on some mean and higher on none, nobody is dominated in a
 circle: the front of any candidates is never empty.
@@ -57,8 +58,9 @@ def _interval(value: Measured) -> tuple[float, float, float]:
         mean = low = high = float(value)
     else:
         mean = value.mean
-        low = mean if value.low is None else value.low
-        high = mean if value.high is None else value.high
+        alone = value.low is value.high is None
+        low = mean if alone else -math.inf if value.low is None else value.low
+        high = mean if alone else math.inf if value.high is None else value.high
     if math.isnan(mean):
         return math.inf, math.inf, math.inf
     return low, mean, high

@@ -18,7 +18,7 @@ from sim.decide.pareto import Measured, dominates, pareto_front
 from sim.decide.reasons import Reason
 from sim.decide.requirement import Requirement, has_prices
 from sim.decide.tuning import Candidate
-from sim.experiment import estimate
+from sim.experiment import Estimate
 from sim.scenario import Scenario
 
 REDELIVERED = "webhook, redelivered by hand"
@@ -90,12 +90,15 @@ def measured(evaluation: Evaluation, metrics: Sequence[str]) -> dict[str, Measur
     """
     values: dict[str, Measured] = {}
     for metric in metrics:
-        judged = evaluation.judged(metric)
-        if metric == ON_TIME:
-            judged = [1 - value for value in judged]
-        endless = any(math.isinf(value) for value in judged)
-        values[metric] = math.inf if endless else estimate(judged)
+        e = evaluation.judged(metric)
+        values[metric] = _turned(e) if metric == ON_TIME else e
     return values
+
+
+def _turned(e: Estimate) -> Estimate:
+    """A share of the contrary."""
+    low, high = (None if end is None else 1 - end for end in (e.high, e.low))
+    return Estimate(1 - e.mean, low, high, e.method)
 
 
 def ranked(candidates: Sequence[Candidate], metrics: tuple[str, str, str]) -> list[tuple[Candidate, bool]]:

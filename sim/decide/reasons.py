@@ -6,12 +6,12 @@ Code and tests read the figures; people read `Reason.text`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sim.decide.requirement import Requirement
-from sim.experiment import Estimate, estimate
+from sim.experiment import Estimate
 from sim.tables import estimate_text, number_text
 
 Kind = Literal[
@@ -94,23 +94,22 @@ class Reason:
         }
 
 
-def judged(requirement: Requirement, values: Sequence[float]) -> Reason:
-    """Whether a requirement is met by one value a replication, with mean, interval and limit."""
+def judged(requirement: Requirement, e: Estimate) -> Reason:
+    """Whether a requirement is met, with mean, interval and limit."""
     metric, bound = requirement.metric, requirement.bound
-    met = requirement.met_by(values)
-    endless = any(math.isinf(value) for value in values)
-    found = "without end (some event never came)" if endless else estimate_text(estimate(values), metric)
+    met = requirement.met_by(e)
+    found = "without end (some event never came)" if math.isinf(e.mean) else estimate_text(e, metric)
     limit = value_text(bound.limit, metric)
     text = f"{metric} {found} {bound.sign} {limit}"
     if not met:
-        text = f"{metric} {found}, not {bound.sign} {limit}{_beyond(requirement, values)}"
-    by = None if met else requirement.miss(values)
-    return Reason("met" if met else "missed", text, metric, requirement.unfavourable(values), bound.limit, by)
+        text = f"{metric} {found}, not {bound.sign} {limit}{_beyond(requirement, e)}"
+    by = None if met else requirement.miss(e)
+    return Reason("met" if met else "missed", text, metric, requirement.unfavourable(e), bound.limit, by)
 
 
-def _beyond(requirement: Requirement, values: Sequence[float]) -> str:
+def _beyond(requirement: Requirement, e: Estimate) -> str:
     """By how much a bound is missed, in words; nothing where that says nothing."""
-    miss, bound = requirement.miss(values), requirement.bound
+    miss, bound = requirement.miss(e), requirement.bound
     if bound.limit <= 0 or not 0.005 <= miss < math.inf:
         return ""
     if miss >= 1 and bound.is_upper:

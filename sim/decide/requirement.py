@@ -1,7 +1,9 @@
 """What is asked of a mechanism: bounds on metrics, in the grammar of thresholds (`sim.thresholds`).
 
 A requirement is judged by the end of the 95 % interval that speaks against it, not by the mean: p95 < 5 s
-is met by 4.8 ± 0.1 s, not by 4.8 ± 0.3 s. On a latency what never came counts as late for ever.
+is met by 4.8 ± 0.1 s, not by 4.8 ± 0.3 s. On a latency what never came counts as late for ever. No number of
+runs can show that a share is 0: ``lost_ratio<=0`` asks that nothing was lost in any of them, and likewise
+``on_time_ratio>=1`` that all was on time.
 """
 
 from __future__ import annotations
@@ -12,12 +14,21 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from sim.errors import InputError
-from sim.experiment import estimate
-from sim.metrics.vocabulary import METRICS, SHARES
+from sim.experiment import Estimate
+from sim.metrics.directions import METRICS
+from sim.metrics.kinds import KINDS, Kind
 from sim.scenario import Cost, Scenario
 from sim.thresholds import Threshold, parse_threshold
 
 OPTION = "--require"
+
+SHARES = frozenset(
+    {
+        *(metric for metric, nature in KINDS.items() if nature.kind is Kind.SHARE),
+        *("freshness", "fairness", "provider_utilisation", "receiver_utilisation"),
+    }
+)
+"""The metrics that are 1 at the most; every metric is 0 at the least."""
 
 OF_WHAT_IS_UP = 0.95
 """Without a stated requirement, this share of what is created while the receiver is up must be on time."""
@@ -56,23 +67,32 @@ class Requirement:
         """The metric that is bounded."""
         return self.bound.metric
 
-    def unfavourable(self, values: Sequence[float]) -> float:
-        """The end of the 95 % interval that speaks against the bound; NaN where the metric is undefined."""
-        if any(math.isinf(value) for value in values):
-            return math.inf if self.bound.is_upper else math.nan
-        e = estimate(values)
+    @property
+    def asks_for_all(self) -> bool:
+        """Whether the limit is the very end of what is possible: none lost, all on time."""
+        end = 0.0 if self.bound.is_upper else 1.0 if self.metric in SHARES else math.inf
+        return self.bound.sign in {"<=", ">="} and self.bound.limit == end
+
+    def unfavourable(self, e: Estimate) -> float:
+        """The end of the 95 % interval that speaks against the bound; NaN where the metric is undefined.
+
+        Infinite where the interval has no such end; where the very end of what is possible is asked for, the
+        mean, which is there only if every single case is.
+        """
+        if math.isnan(e.mean) or self.asks_for_all or e.low is e.high is None:
+            return e.mean
         end = e.high if self.bound.is_upper else e.low
-        return e.mean if end is None else end
+        return math.inf if end is None and self.bound.is_upper else math.nan if end is None else end
 
-    def met_by(self, values: Sequence[float]) -> bool:
-        """Whether the bound is kept, one value a replication."""
-        return self.bound.met_by(self.unfavourable(values))
+    def met_by(self, e: Estimate) -> bool:
+        """Whether the bound is kept."""
+        return self.bound.met_by(self.unfavourable(e))
 
-    def miss(self, values: Sequence[float]) -> float:
+    def miss(self, e: Estimate) -> float:
         """By how much the bound is missed, as a share of the limit; 0 when it is kept."""
-        if self.met_by(values):
+        if self.met_by(e):
             return 0.0
-        found, limit = self.unfavourable(values), self.bound.limit
+        found, limit = self.unfavourable(e), self.bound.limit
         if not math.isfinite(found):
             return math.inf
         return abs(found - limit) / (abs(limit) or MISS_OF_NOTHING)

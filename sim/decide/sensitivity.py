@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sim.catalogue import MECHANISMS
 from sim.decide.evaluation import Evaluator
+from sim.decide.offers import INBOUND
 from sim.decide.ranking import ranked
 from sim.decide.reasons import value_text
 from sim.decide.requirement import Requirement
@@ -24,24 +26,12 @@ FACTORS = (0.5, 2.0)
 _TUNED = frozenset({"polling.interval_s"})
 _RUN = "run."
 
-_PUSHED = frozenset({"webhook", "webhook_reconciled", "thin_webhook"})
-_ASKING = frozenset({"polling", "conditional_polling", "adaptive_polling", "long_polling"})
-_CONCERNED: Mapping[str, frozenset[str]] = {
-    "webhook.": _PUSHED,
-    "receiver.queue_limit": _PUSHED,
-    "receiver.signature_tolerance_s": _PUSHED,
-    "polling.": _ASKING,
-    "provider_api.": _ASKING | {"webhook_reconciled", "thin_webhook", "streaming"},
-    "thin_webhook.": frozenset({"thin_webhook"}),
-    "reconciliation.": frozenset({"webhook_reconciled"}),
-    "conditional_polling.": frozenset({"conditional_polling"}),
-    "adaptive_polling.": frozenset({"adaptive_polling"}),
-    "long_polling.": frozenset({"long_polling"}),
-    "streaming.": frozenset({"streaming"}),
-    "broker_push.": frozenset({"broker_push"}),
-    "broker_pull.": frozenset({"broker_pull"}),
+_IDLE: Mapping[str, frozenset[str]] = {
+    "provider_api.": frozenset({"webhook", "broker_push", "broker_pull"}),
+    "receiver.queue_limit": frozenset(set(MECHANISMS) - INBOUND),
+    "receiver.signature_tolerance_s": frozenset(set(MECHANISMS) - INBOUND),
 }
-"""The beginning of a key -> the mechanisms to which it makes any difference; any other concerns all."""
+"""The beginning of a key -> mechanisms to which it is nothing, beyond what `Mechanism.heeds` knows."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +106,8 @@ def assumed_keys(scenario: Scenario) -> list[str]:
 
 def concerns(key: str, mechanism: str) -> bool:
     """Whether a value can make any difference to a mechanism."""
-    return all(mechanism in which for start, which in _CONCERNED.items() if key.startswith(start))
+    idle = any(mechanism in which for start, which in _IDLE.items() if key.startswith(start))
+    return MECHANISMS[mechanism].heeds(key) and not idle
 
 
 def scaled(key: str, value: Any, factor: float) -> tuple[dict[str, Any], str] | None:

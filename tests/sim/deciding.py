@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from sim.decide.evaluation import Evaluation, Evaluator, Ran
 from sim.decide.requirement import Requirement
 from sim.experiment.executors import open_executor
-from sim.metrics.vocabulary import METRICS
+from sim.metrics.basis import basis_of
+from sim.metrics.directions import METRICS
 from sim.scenario import Scenario, scenario_from
 from sim.thresholds import parse_threshold
 
@@ -37,7 +40,9 @@ def evaluating(scenario: Scenario, replications: int = 3, seed: int = 7) -> Iter
 
 
 def made_up(mechanism: str, settings: dict[str, Any] | None = None, **means: float) -> Evaluation:
-    """Two replications that agree, so that an interval is its mean; what is not given is 0."""
+    """Two replications of 10,000 deliveries that agree; each takes the p95, and what is not given is 0."""
     metrics = dict.fromkeys(METRICS, 0.0) | means
-    ran = Ran(metrics, metrics, {}, 1000)
+    basis = basis_of(np.full(10_000, metrics["latency_p95_s"]), 10_000, 10_000)
+    latencies = {name: value for name, value in metrics.items() if name.startswith("latency_")}
+    ran = Ran(metrics, basis, latencies, basis, {}, 10_000)
     return Evaluation(mechanism, settings or {}, (ran, ran))

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from sim.catalogue import MECHANISMS
-from sim.decide.requirement import Requirement, requirements_of
+from sim.decide.requirement import SHARES, Requirement, requirements_of
 from sim.engine import simulate
 from sim.errors import InputError
-from sim.experiment import estimate
-from sim.metrics.vocabulary import METRICS, SHARES
+from sim.experiment import Estimate
+from sim.metrics.directions import METRICS
 from sim.scenario import Scenario, load_scenario, scenario_from
 from sim.thresholds import parse_threshold
 
@@ -35,30 +35,40 @@ def bound(text: str) -> Requirement:
 
 
 def test_a_bound_is_judged_by_the_end_of_the_interval_that_speaks_against_it() -> None:
-    values = [4.7, 4.8, 4.9, 4.8]
-    e = estimate(values)
-    assert e.low is not None
-    assert e.high is not None
-    assert bound("latency_p95_s<5").unfavourable(values) == e.high
-    assert bound("on_time_ratio>0.5").unfavourable(values) == e.low
-    assert bound(f"latency_p95_s<={e.high}").met_by(values)
-    assert not bound(f"latency_p95_s<{e.high}").met_by(values)
-    assert not bound(f"latency_p95_s<={(e.mean + e.high) / 2}").met_by(values), "the mean alone would do"
+    e = Estimate(4.8, 4.7, 4.95)
+    assert bound("latency_p95_s<5").unfavourable(e) == e.high
+    assert bound("on_time_ratio>0.5").unfavourable(e) == e.low
+    assert bound("latency_p95_s<=4.95").met_by(e)
+    assert not bound("latency_p95_s<4.95").met_by(e)
+    assert not bound("latency_p95_s<=4.9").met_by(e), "the mean alone would do"
 
 
-def test_what_never_came_or_is_undefined_keeps_no_bound() -> None:
-    assert not bound("latency_p95_s<1e9").met_by([1.0, math.inf])
-    assert bound("latency_p95_s<5").miss([1.0, math.inf]) == math.inf
-    assert not bound("latency_p95_s>0").met_by([1.0, math.inf])
-    assert not bound("latency_p95_s<5").met_by([1.0, math.nan])
+def test_what_never_came_or_is_undefined_or_unbounded_keeps_no_bound() -> None:
+    never, undefined = Estimate(math.inf, None, None), Estimate(math.nan, None, None)
+    for each in (never, undefined, Estimate(1.0, 0.9, None)):
+        assert not bound("latency_p95_s<1e9").met_by(each)
+        assert bound("latency_p95_s<5").miss(each) == math.inf
+    assert not bound("latency_p95_s>0").met_by(never)
+    assert bound("latency_p95_s>0.5").met_by(Estimate(1.0, 0.9, None))
 
 
 def test_a_miss_is_a_share_of_the_limit() -> None:
-    assert bound("latency_p95_s<5").miss([4.0, 4.0]) == 0.0
-    assert bound("latency_p95_s<5").miss([10.0, 10.0]) == pytest.approx(1.0)
-    assert bound("on_time_ratio>=0.8").miss([0.6, 0.6]) == pytest.approx(0.25)
-    assert bound("lost_ratio<=0").miss([0.02, 0.02]) == pytest.approx(2.0)
-    assert bound("lost_ratio<=0").met_by([0.0, 0.0])
+    assert bound("latency_p95_s<5").miss(Estimate(4.0, 3.0, 4.5)) == 0.0
+    assert bound("latency_p95_s<5").miss(Estimate(9.0, 8.0, 10.0)) == pytest.approx(1.0)
+    assert bound("on_time_ratio>=0.8").miss(Estimate(0.7, 0.6, 0.8)) == pytest.approx(0.25)
+    assert bound("lost_ratio<=0").miss(Estimate(0.02, 0.01, 0.03)) == pytest.approx(2.0)
+
+
+def test_where_nothing_may_be_lost_none_is_enough_and_elsewhere_it_must_be_shown() -> None:
+    """No number of runs can show that a share is 0; that it is below a limit takes as many as it takes."""
+    none, all_of_them = Estimate(0.0, 0.0, 2e-4), Estimate(1.0, 0.9998, 1.0)
+    assert bound("lost_ratio<=0").met_by(none)
+    assert not bound("lost_ratio<=0").met_by(Estimate(1e-6, 0.0, 2e-4))
+    assert bound("lost_ratio<1e-3").met_by(none)
+    assert not bound("lost_ratio<1e-4").met_by(none)
+    assert bound("on_time_ratio>=1").met_by(all_of_them)
+    assert not bound("on_time_ratio>0.9999").met_by(all_of_them)
+    assert not bound("requests_per_event>=1").asks_for_all, "which may be more than 1"
 
 
 # --- what is asked -----------------------------------------------------------------------------------

@@ -33,8 +33,8 @@ class Feed(NamedTuple):
 
 def compile_rows(audience: Audience) -> Rows:
     """The rows of an audience."""
-    if audience.shared:
-        return Rows(np.ascontiguousarray(audience.created[0]), 0, audience.count)
+    if audience.shared:  # a copy can be written, as other rows can: one type, so kernels are compiled once
+        return Rows(audience.created[0].copy(), 0, audience.count)
     return Rows(audience.created.ravel(), audience.created.shape[1], audience.count)
 
 

@@ -413,10 +413,10 @@ def _run(
     in_use = outstanding * overlap(last_change_s, window_end_s, window_start_s, window_end_s)
     integrals[IN_USE] += in_use
     for p in range(n_pollers):
+        counts[PEAK] += of.seen_connected[p]
         gone = oldest(pull.feed, rows, first_subscriber + p, world.world_end_s)
         for event in range(of.cursor[p], gone):
             status[p, event] = _LOST
-    counts[PEAK] += np.count_nonzero(of.seen_connected)
     return _Progress(
         True, outstanding, last_change_s, turn, turn_s, any_waited, late, newly_late, has_arrived
     )

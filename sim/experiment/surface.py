@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from sim.errors import InputError
 from sim.experiment.axes import Axis
-from sim.experiment.estimates import Estimate, Method
+from sim.experiment.estimates import Estimate
 from sim.experiment.executors import Workers
 from sim.experiment.plane import check_surface, numbers, surface_axes
 from sim.experiment.sweep import Sweep, sweep

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sim.catalogue import MECHANISMS
+from sim.decide.confirmation import confirmed
 from sim.decide.evaluation import Evaluation, Evaluator, Settings
 from sim.decide.observations import observed
 from sim.decide.offers import INBOUND, Openness, openness
@@ -20,7 +21,7 @@ from sim.decide.ranking import (
     rule,
     trade_offs,
 )
-from sim.decide.reasons import Reason, judged, settings_text
+from sim.decide.reasons import Reason, judged
 from sim.decide.remedies import by_hand, fewest_workers, remedied
 from sim.decide.requirement import Requirement, requirements_of
 from sim.decide.scale import Scale, scale_for
@@ -31,10 +32,6 @@ from sim.errors import InputError
 from sim.experiment.executors import Workers, open_executor
 from sim.scenario import Scenario
 
-STEPS_BACK = 3
-"""So many shorter intervals are tried when fresh random numbers do not confirm one."""
-
-FULL_SIZE_REPLICATIONS = 3
 CANDIDATES_LOOKED_AT = 4
 LOOKS = ((10_000, 10), (30_000, 5))
 """With so many replications each assumption is looked at where a run has at most so many deliveries."""
@@ -147,14 +144,15 @@ def advise(
     scale = scale_for(scenario, seed)
     opened = open_executor(executor) if isinstance(executor, str) else nullcontext(executor)
     with opened as workers:
-        evaluator = Evaluator(scale.scenario, workers, replications, seed, progress, full=scenario)
+        full = None if scale.divisor == 1 else scenario
+        evaluator = Evaluator(scale.scenario, workers, replications, seed, progress, full=full)
         candidates = _candidates(ways, evaluator, requirements)
         meeting = [each for each in candidates if not unmet(each.evaluation, requirements)]
         failing = [each for each in candidates if unmet(each.evaluation, requirements)]
-        confirmed, fallen = _confirmed(meeting, evaluator, scenario, scale, requirements)
-        order = ranked(confirmed, metrics)
+        standing, fallen = confirmed(meeting, evaluator, requirements)
+        order = ranked(standing, metrics)
         choices = tuple(
-            Choice(each, on_front, _why(each, evaluator, ways, requirements, confirmed, metrics))
+            Choice(each, on_front, _why(each, evaluator, ways, requirements, standing, metrics))
             for each, on_front in order
         )
         failing = sorted(failing + fallen, key=lambda each: distance(each.evaluation, requirements))
@@ -235,65 +233,6 @@ def _receiver_only(settings: Settings) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key.startswith("receiver.")}
 
 
-def _confirmed(
-    candidates: Sequence[Candidate],
-    evaluator: Evaluator,
-    scenario: Scenario,
-    scale: Scale,
-    requirements: Sequence[Requirement],
-) -> tuple[list[Candidate], list[Candidate]]:
-    """Those that keep the requirements also on fresh random numbers and at full size, and those that do not.
-
-    One that does not gives way to the next shorter interval, `STEPS_BACK` times.
-    """
-    full = scale.divisor > 1
-    count = min(evaluator.replications, FULL_SIZE_REPLICATIONS) if full else evaluator.replications
-    waiting, standing, fallen = list(candidates), [], []
-    for step in range(STEPS_BACK + 1):
-        trials = [(each.mechanism, each.settings) for each in waiting]
-        looks = evaluator.fresh(trials, scenario, count)
-        again = []
-        for candidate, look in zip(waiting, looks, strict=True):
-            missed = unmet(look, requirements)
-            seen = replace(candidate, evaluation=look)
-            if not missed:
-                standing.append(_noting(seen, count, scenario))
-            elif candidate.shorter and step < STEPS_BACK:
-                again.append(_one_shorter(seen, requirements))
-            else:
-                fallen.append(seen)
-        waiting = again
-    place = {each.label: number for number, each in enumerate(candidates)}
-    return sorted(standing, key=lambda each: place[each.label]), fallen
-
-
-def _one_shorter(candidate: Candidate, requirements: Sequence[Requirement]) -> Candidate:
-    """The next shorter interval, as yet unseen, and why."""
-    look, (shorter, *rest) = candidate.evaluation, candidate.shorter
-    missed = unmet(look, requirements)[0]
-    text = (
-        f"{settings_text(candidate.settings)} was not confirmed on fresh random numbers: "
-        f"{judged(missed, look.judged(missed.metric)).text}"
-    )
-    reason = Reason("unconfirmed", text, missed.metric, missed.unfavourable(look.judged(missed.metric)))
-    return replace(
-        candidate,
-        evaluation=replace(look, settings=shorter),
-        reasons=(*candidate.reasons, reason),
-        shorter=tuple(rest),
-    )
-
-
-def _noting(candidate: Candidate, count: int, scenario: Scenario) -> Candidate:
-    at = f", with all {scenario.subscribers.count:,} subscribers" if scenario.subscribers.count > 1 else ""
-    reason = Reason(
-        "confirmed",
-        f"confirmed by {count} replications on random numbers that had no part in choosing it{at}",
-        value=float(count),
-    )
-    return replace(candidate, reasons=(*candidate.reasons, reason))
-
-
 def _why(
     candidate: Candidate,
     evaluator: Evaluator,
@@ -344,6 +283,8 @@ def _looked_at(order: Sequence[tuple[Candidate, bool]], failing: Sequence[Candid
 
 def _looks(evaluator: Evaluator) -> int:
     """Fewer replications where each takes long."""
+    if not evaluator.done:
+        return evaluator.replications
     last = evaluator.done[-1]
     deliveries = last.deliveries / len(last.runs)
     enough = next((count for most, count in LOOKS if deliveries <= most), FEWEST_LOOKS)

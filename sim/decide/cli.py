@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -279,8 +280,12 @@ def cost(
 
 
 def show_bills(name: str, found: list[Bill], replications: int) -> None:
-    """Print a table a month and one a million events: a row a mechanism, a column an item."""
-    from sim.tables import console, estimate_text, plain_table
+    """Print a table a month and one a million events: a row a mechanism, a column an item.
+
+    Intervals are told of totals; those of the items are in the run folder.
+    """
+    from sim.decide.cost import TOTAL
+    from sim.tables import console, estimate_text, number_text, plain_table
 
     output = console()
     output.print(f"{name}: what it costs", style="bold", highlight=False)
@@ -292,9 +297,13 @@ def show_bills(name: str, found: list[Bill], replications: int) -> None:
             table.add_column(item, justify="right", no_wrap=True)
         for bill in found:
             estimates = getattr(bill, per)
-            table.add_row(bill.mechanism, *(estimate_text(estimates[item], "cost") for item in items))
+            cells = (
+                estimate_text(e, "cost") if item == TOTAL or math.isnan(e.mean) else number_text(e.mean)
+                for item, e in estimates.items()
+            )
+            table.add_row(bill.mechanism, *cells)
         output.print(table)
-    intervals = " ± half a 95 % interval" if replications > 1 else ""
+    intervals = ", of totals ± half a 95 % interval" if replications > 1 else ""
     output.print(
         f"Means over {replications} replications{intervals}, in the currency of the prices. A month is a "
         "twelfth of a year like the run; lateness is the price of an event-second times "

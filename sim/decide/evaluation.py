@@ -211,9 +211,11 @@ class Evaluator:
         return [self._known[key] for key in keys]
 
     def fresh(
-        self, trials: Sequence[tuple[str, Settings]], scenario: Scenario, replications: int
+        self, trials: Sequence[tuple[str, Settings]], at_full_size: int | None = None
     ) -> list[Evaluation]:
-        """Several on other random numbers, perhaps at another size."""
+        """Several on other random numbers; with so many replications at full size, if that is given."""
+        scenario = self.scenario if at_full_size is None else self.full
+        replications = self.replications if at_full_size is None else at_full_size
         asked = {(mechanism, self._plain(scenario, settings)): settings for mechanism, settings in trials}
         found = self._run(scenario, asked, self.fresh_seed, replications)
         keys = [(mechanism, self._plain(scenario, settings)) for mechanism, settings in trials]

@@ -40,8 +40,8 @@ def _waste(candidate: Candidate, evaluator: Evaluator) -> Reason | None:
     if not empty >= WASTEFUL:
         return None
     window_s = scenario.run.duration_s - scenario.run.warmup_s
-    ran_with = (scenario if e.fresh else evaluator.scenario).subscribers.count
-    deliveries = e.deliveries / len(e.runs) * scenario.subscribers.count / ran_with
+    smaller = evaluator.scenario.subscribers.count / scenario.subscribers.count
+    deliveries = e.deliveries / len(e.runs) / smaller
     per_day = e.mean("requests_per_event") * deliveries / window_s * _DAY_S
     many = f"{number_text(per_day / 1e6)} million" if per_day >= 1e6 else f"{per_day:,.0f}"
     text = f"{percent(empty)} of its {many} requests a day come back empty"
@@ -103,16 +103,22 @@ def scheduled_down_share(scenario: Scenario) -> float:
 
 
 def _evidence(candidate: Candidate, requirements: Sequence[Requirement]) -> Reason | None:
-    """How many replications it takes to show that so little is lost, where none was lost and too few ran."""
+    """That the mean would do but too few runs show it; where none was lost, how many it takes."""
     e = candidate.evaluation
-    lost = e.estimate("lost_ratio")
-    missed = [each for each in unmet(e, requirements) if each.metric == "lost_ratio"]
-    if not missed or lost.mean > 0 or lost.high is None:
-        return None
-    limit = min(each.bound.limit for each in missed)
-    enough = math.ceil(len(e.runs) * lost.high / limit) + 1
-    text = (
-        f"none of {e.deliveries:,} events was lost, which shows no more than a share below "
-        f"{percent(lost.high)}: to show {percent(limit)} takes --replications {enough:,}"
-    )
-    return Reason("evidence", text, "lost_ratio", float(enough), limit)
+    for each in unmet(e, requirements):
+        found, limit = e.judged(each.metric), each.bound.limit
+        if not each.bound.met_by(found.mean):
+            continue
+        if each.metric == "lost_ratio" and found.mean == 0 and found.high is not None:
+            enough = math.ceil(len(e.runs) * found.high / limit) + 1
+            text = (
+                f"none of {e.deliveries:,} events was lost, which shows no more than a share below "
+                f"{percent(found.high)}: to show {percent(limit)} takes --replications {enough:,}"
+            )
+            return Reason("evidence", text, each.metric, float(enough), limit)
+        text = (
+            f"{value_text(found.mean, each.metric)} would do, but {len(e.runs)} replications are too few to "
+            "show it"
+        )
+        return Reason("evidence", text, each.metric, found.mean, limit)
+    return None

@@ -141,7 +141,7 @@ def trade_offs(first: Candidate, second: Candidate) -> list[dict[str, Any]]:
     """Metric by metric of `TRADED`, what the second has for what it costs: both means, and their ratio."""
     told = []
     for metric in TRADED:
-        a, b = first.evaluation.mean(metric), second.evaluation.mean(metric)
+        a, b = first.at_full_size.mean(metric), second.at_full_size.mean(metric)
         if math.isnan(a) or math.isnan(b):
             continue
         told.append({"metric": metric, "first": a, "second": b, "ratio": b / a if a else None})

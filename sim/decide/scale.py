@@ -37,7 +37,7 @@ class Scale:
         return (
             f"The search ran with {small.subscribers.count:,} of the {full.subscribers.count:,} subscribers "
             f"and {small.provider_api.workers} of the API's {full.provider_api.workers} workers, the same "
-            "load each; what is recommended was confirmed at full size."
+            "load each; what is recommended was run at full size besides."
         )
 
 

@@ -164,6 +164,8 @@ def sensitivity(
         replications: of each look, also of the one that changes nothing.
     """
     scenario = evaluator.scenario
+    if not candidates:
+        return Sensitivity((), (), {})
 
     def looked(changed: Scenario, which: Sequence[Candidate]) -> dict[str, Candidate]:
         trials = [(each.mechanism, each.settings) for each in which]

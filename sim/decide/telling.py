@@ -115,10 +115,15 @@ def held(advice: Advice) -> str:
     """How many assumptions were tried, in a sentence."""
     asked = len(advice.sensitivity.asked)
     keys = {flip.key for flip in advice.sensitivity.flips}
+    if not advice.evaluations:
+        return "Nothing was run, so nothing was varied."
     if not asked:
         return "The scenario marks none of its numbers as assumed, so none was varied."
     if not keys:
-        return f"None of its {asked} assumed values, halved or doubled, changes the verdict."
+        which = "Its one assumed value" if asked == 1 else f"None of its {asked} assumed values"
+        return f"{which}, halved or doubled, changes {'nothing' if asked == 1 else 'the verdict'}."
+    if len(keys) == 1:
+        return f"Of its {asked} assumed values, halved and doubled one by one, one changes the verdict:"
     return f"Of its {asked} assumed values, halved and doubled one by one, {len(keys)} change the verdict:"
 
 

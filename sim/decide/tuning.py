@@ -26,6 +26,7 @@ class Candidate:
         label: what it is called: the mechanism's name, perhaps with a word.
         evaluation: the settings and what they gave.
         reasons: what was found on the way.
+        full: the same at full size, where the search ran on fewer subscribers.
         shorter: the same with shorter intervals, the longest first, for when this one does not stand.
     """
 
@@ -33,11 +34,17 @@ class Candidate:
     evaluation: Evaluation
     reasons: tuple[Reason, ...] = ()
     shorter: tuple[Settings, ...] = ()
+    full: Evaluation | None = None
 
     @property
     def mechanism(self) -> str:
         """The mechanism."""
         return self.evaluation.mechanism
+
+    @property
+    def at_full_size(self) -> Evaluation:
+        """What it gave at full size, as far as that was run."""
+        return self.full or self.evaluation
 
     @property
     def settings(self) -> Settings:

@@ -15,7 +15,8 @@ import typer
 from sim.animation.cli import animate
 from sim.catalogue import EVERY, MECHANISMS, named
 from sim.decide.cli import advise, cost
-from sim.experiment.cli import crossover, sweep
+from sim.experiment.cli import sweep
+from sim.experiment.crossover_cli import crossover
 from sim.experiment.surface_cli import surface
 from sim.experiment.warmup_cli import warmup
 from sim.lessons.cli import notebooks
@@ -101,7 +102,8 @@ def simulate(
 ) -> None:
     """Simulate a scenario under each mechanism and compare them.
 
-    The run folder holds `summary.csv` (every metric), `metrics.csv` (of each replication), and unless there
+    The run folder holds `summary.csv` (every metric), `metrics.csv` (of each replication), `paired.csv` (the
+    differences between mechanisms, and what pairing won on each; of two runs or more), and unless there
     are too many deliveries to keep, `records.parquet` (each of them), `series.csv` (replication 0 over time)
     and figures: latencies, their tails, and the longest outage that is scheduled. With --precision the number
     of runs is found on the way, --replications being the least, and only metrics are kept.
@@ -148,6 +150,7 @@ def run_simulation(
     it holds metrics only.
     """
     from sim.engine import check, expected_deliveries, simulate
+    from sim.experiment.pairs import paired_table
     from sim.experiment.stopping import simulate_until
     from sim.figures.chosen import simulation_figures
     from sim.randomness import replication_seed
@@ -177,6 +180,8 @@ def run_simulation(
             outcome = interruptible(work)
         run.save_table(outcome.summary(), "summary")
         run.save_table(outcome.by_replication(), "metrics")
+        if outcome.replications > 1 and len(mechanisms) > 1:
+            run.save_table(paired_table(outcome.pairings), "paired")
         if keep:
             run.save_records(outcome.records)
             run.save_table(outcome.series(), "series")
@@ -202,12 +207,15 @@ def show_outcome(outcome: Outcome) -> None:
 
     Of few mechanisms every metric is told, a column a mechanism; of many the main ones, a row a mechanism.
     """
+    from sim.experiment.pairs import reasons
     from sim.tables import (
+        MAIN_DIFFERENCES,
         OVERVIEW_LEGEND,
         console,
         differences_table,
         intervals_note,
         metrics_table,
+        narrower_table,
         overview_table,
         zero_throughout,
     )
@@ -232,6 +240,11 @@ def show_outcome(outcome: Outcome) -> None:
             told = [paired for paired in outcome.paired() if few or paired[0] == first]
             output.print("Differences between mechanisms, paired on the same events:")
             output.print(differences_table(told))
+            output.print("How many times narrower that is than without pairing:")
+            won = [pairing for pairing in outcome.pairings if few or pairing[0] == first]
+            output.print(narrower_table(won))
+            for line in reasons(each for each in won if each[2] in MAIN_DIFFERENCES):
+                output.print(line, highlight=False)
 
 
 @scenarios.callback(invoke_without_command=True)

@@ -21,6 +21,7 @@ from sim.compiled import is_cached
 from sim.errors import InputError
 from sim.experiment import Estimate, Pairing
 from sim.experiment.intervals import Sample, metric_estimate, metric_pairing
+from sim.experiment.pairs import pairing_json
 from sim.launch.ledger import Ledger
 from sim.metrics import Basis, Summary, summary_of
 from sim.policies import compile_schedule, first_wake
@@ -188,7 +189,10 @@ class Outcome:
                 {"mechanism": mechanism, "metrics": {name: _json(e) for name, e in by_metric.items()}}
                 for mechanism, by_metric in self.estimates().items()
             ],
-            "paired": [{"a": a, "b": b, "metric": metric, **_json(e)} for a, b, metric, e in self.paired()],
+            "paired": [
+                {"a": a, "b": b, "metric": metric, **_json(pairing.difference), **pairing_json(pairing)}
+                for a, b, metric, pairing in self.pairings
+            ],
         }
 
 

@@ -9,7 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from sim.experiment import Estimate, Method
+from sim.experiment import Estimate, Method, Pairing
+from sim.experiment.pairs import times_text
 
 _ROUNDING = 1e-12  # a half-width below this share of the mean is rounding, not uncertainty
 _LOPSIDED = 1.5  # with one end so many times further off than the other, ± would mislead
@@ -34,7 +35,7 @@ OVERVIEW_LEGEND = (
     "Duplicates, requests and bytes are per event; API and recv. are how busy the API's workers and the "
     "receivers' are."
 )
-_DIFFERENCES = ("latency_mean_s", "latency_p99_s", "requests_per_event", "lost_ratio")
+MAIN_DIFFERENCES = ("latency_mean_s", "latency_p99_s", "requests_per_event", "lost_ratio")
 
 
 def console() -> Console:
@@ -119,10 +120,25 @@ def differences_table(paired: Sequence[tuple[str, str, str, Estimate]]) -> Table
         by_pair.setdefault((a, b), {})[metric] = difference
     table = plain_table()
     table.add_column("", no_wrap=True)
-    for metric in _DIFFERENCES:
+    for metric in MAIN_DIFFERENCES:
         table.add_column(metric, justify="right", no_wrap=True)
     for (a, b), of_two in by_pair.items():
-        cells = (estimate_text(of_two[m], m) if m in of_two else "–" for m in _DIFFERENCES)
+        cells = (estimate_text(of_two[m], m) if m in of_two else "–" for m in MAIN_DIFFERENCES)
+        table.add_row(f"{a} − {b}", *cells)
+    return table
+
+
+def narrower_table(pairings: Sequence[tuple[str, str, str, Pairing]]) -> Table:
+    """How many times narrower the intervals of the main differences are for being paired, a row a pair."""
+    by_pair: dict[tuple[str, str], dict[str, Pairing]] = {}
+    for a, b, metric, pairing in pairings:
+        by_pair.setdefault((a, b), {})[metric] = pairing
+    table = plain_table()
+    table.add_column("", no_wrap=True)
+    for metric in MAIN_DIFFERENCES:
+        table.add_column(metric, justify="right", no_wrap=True)
+    for (a, b), of_two in by_pair.items():
+        cells = (times_text(of_two[m].narrower) if m in of_two else "–" for m in MAIN_DIFFERENCES)
         table.add_row(f"{a} − {b}", *cells)
     return table
 

@@ -1,4 +1,4 @@
-"""``hookbench sweep`` and ``hookbench crossover``."""
+"""``hookbench sweep``, and what the other commands of experiments share with it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sim.experiment import Estimate
-    from sim.experiment.crossover import Crossover
     from sim.experiment.sweep import Sweep
     from sim.results import RunFolder
     from sim.scenario import Scenario
 
 DEFAULT_METRICS = ("latency_p95_s", "requests_per_event")
 MAX_SHOWN = 60
+MAX_REASONS = 4
 JOURNAL = "journal.jsonl"
 
 MechanismOption = Annotated[
@@ -84,8 +84,10 @@ def sweep(
     """Run a scenario at every combination of some of its values, replicated, under each mechanism.
 
     The run folder holds `sweep.parquet` and `sweep.csv` (a row a design point, replication, mechanism and
-    metric), `summary.csv` (means with 95 % intervals), and over one or two axes of numbers a figure of each
-    metric shown. A sweep that was stopped goes on with --resume.
+    metric), `summary.csv` (means with 95 % intervals), of the metrics shown `neighbours.csv` (each design
+    point against the next along each axis) and `paired.csv` (mechanism against mechanism), both with what
+    sharing the draws won, and over one or two axes of numbers a figure of each metric shown. A sweep that was
+    stopped goes on with --resume.
 
     Example: hookbench sweep shop-orders --vary polling.interval_s=1:600:log9 --vary receiver.workers=1,4
     """
@@ -189,6 +191,11 @@ def _swept(
     run.save_table(rows, "sweep")
     run.save_rows(rows, "sweep")
     run.save_table(result.summary(), "summary")
+    if replications > 1:
+        shown = [metric for metric in metrics if metric in result.metrics]
+        run.save_table(result.neighbours(shown), "neighbours")
+        if len(mechanisms) > 1:
+            run.save_table(result.paired(shown), "paired")
     for name, figure in sweep_figures(result, metrics).items():
         run.save_figure(figure, name)
     return result
@@ -232,6 +239,8 @@ def show_sweep(result: Sweep, metrics: list[str]) -> None:
         output.print(f"… and {len(result.points) - MAX_SHOWN} more: summary.csv in the run folder.")
     if result.replications > 1:
         output.print(f"{intervals_note(shown, result.replications)} All on the same draws.", highlight=False)
+        for line in neighbours_told(result, metrics):
+            output.print(line, highlight=False)
 
 
 def short(value: object) -> str:
@@ -249,127 +258,39 @@ def _sweep_document(result: Sweep, metrics: list[str], path: Path) -> dict[str, 
         "replications": result.replications,
         "axes": [{"keys": list(axis.keys), "values": [list(v) for v in axis.values]} for axis in result.axes],
         "results": plain_rows(summary[summary.metric.isin(metrics)]),
+        "neighbours": plain_rows(result.neighbours(metrics)) if result.replications > 1 else [],
+        "paired": plain_rows(result.paired(metrics)) if result.replications > 1 else [],
         "run": str(path),
     }
 
 
+def neighbours_told(result: Sweep, metrics: list[str]) -> list[str]:
+    """What sharing the draws won between neighbours, a line a mechanism; where it is little, why."""
+    from sim.experiment.pairs import spans, why_little
+
+    pairs = list(result.neighbouring(metrics))
+    lines, little = [], []
+    for mechanism in result.mechanisms:
+        of_it = {metric: [each for each in pairs if each.is_of(mechanism, metric)] for metric in metrics}
+        if told := spans({m: [each.pairing.narrower for each in those] for m, those in of_it.items()}):
+            lines.append(f"Times narrower than unpaired, between neighbours, {mechanism}: {told}.")
+        for metric, those in of_it.items():
+            whys = [(each, why_little(metric, each.a, each.b, each.pairing)) for each in those]
+            if found := [(each, why) for each, why in whys if why is not None]:
+                each, why = found[0]
+                little.append(
+                    f"Pairing cannot help {mechanism}'s {metric} in {len(found)} of {len(those)} such pairs, "
+                    f"as from {each.first} to {each.second}: {why}."
+                )
+    return lines + little[:MAX_REASONS]
+
+
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows in JSON's own types; NaN, which it has not, becomes null."""
+    """Rows in JSON's own types; NaN and infinity, which it has not, become null."""
     return [
         {
-            str(key): None if isinstance(value, float) and math.isnan(value) else value
+            str(key): None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in row.items()
         }
         for row in frame.to_dict("records")
     ]
-
-
-def crossover(
-    scenario: Annotated[
-        str, typer.Argument(help="A preset's name, or the path of a TOML file.", metavar="SCENARIO")
-    ],
-    over: Annotated[
-        str,
-        typer.Option(help="KEY, or KEY=LOW:HIGH: the value that is searched, and where.", metavar="KEY"),
-    ],
-    between: Annotated[tuple[str, str], typer.Option(help="The two mechanisms.", metavar="MECH MECH")] = (
-        "webhook",
-        "polling",
-    ),
-    metric: Annotated[
-        str, typer.Option(help="On which they are compared.", metavar="METRIC")
-    ] = "requests_per_event",
-    replications: Annotated[
-        int, typer.Option(help="At each value that is looked at, two or more.", metavar="N")
-    ] = 10,
-    seed: Annotated[int, typer.Option(help="Fixes every draw.", metavar="N")] = 1,
-    executor: ExecutorOption = "processes",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of a sentence.")
-    ] = False,
-    out: OutOption = None,
-) -> None:
-    """Find where the verdict between two mechanisms flips, with a 95 % interval.
-
-    The run folder holds `differences.csv` (every value that was looked at, with the paired difference there)
-    and a figure of them.
-
-    Example: hookbench crossover shop-orders --over polling.interval_s=1:600 --metric requests_per_event
-    """
-    from sim.engine import check
-    from sim.experiment.crossover import check_crossover
-    from sim.experiment.crossover import crossover as search
-    from sim.experiment.executors import check_executor
-    from sim.figures import difference_vs_parameter
-    from sim.randomness import replication_seed
-    from sim.results import RunFolder
-    from sim.scenario import load_scenario
-    from sim.terminal import note_compilation, progress
-
-    base = load_scenario(scenario)
-    check(between, "fast", seed, replications)
-    key, low, high = _searched(over)
-    check_executor(executor)
-    check_crossover(base, key, metric, replications, low, high)
-    note_compilation(between)
-    seeds = [int(replication_seed(seed, r)) for r in range(replications)]
-    with RunFolder.create(f"crossover-{base.name}", command_line(), out, scenario=base, seeds=seeds) as run:
-        with progress(f"searching {key}") as advance:
-            found = search(
-                base, *between, key, metric, low=low, high=high, replications=replications, seed=seed,
-                executor=executor, progress=advance,
-            )  # fmt: skip
-        run.save_table(_differences(found), "differences")
-        run.save_figure(difference_vs_parameter(found), "difference")
-        run.note(crossover=_crossover_document(found), replications=replications, seed=seed)
-    if as_json:
-        head = {
-            "schema_version": 1,
-            "command": "crossover",
-            "scenario": base.model_dump(mode="json"),
-            "seed": seed,
-        }
-        document = head | {"replications": replications} | _crossover_document(found) | {"run": str(run.path)}
-        sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
-        return
-    typer.echo(f"{base.name}: {found.sentence()}.")
-    typer.echo(f"({len(found.points)} values looked at, {replications} replications each on the same draws)")
-    typer.echo(f"run folder: {run.path}")
-
-
-def _searched(over: str) -> tuple[str, float | None, float | None]:
-    from sim.errors import InputError
-
-    key, equals, span = over.partition("=")
-    if not equals:
-        return key, None, None
-    try:
-        low, high = (float(end) for end in span.split(":"))
-    except ValueError:
-        raise InputError(f"--over {over!r}: expected KEY or KEY=LOW:HIGH") from None
-    return key, low, high
-
-
-def _differences(found: Crossover) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(
-        [(x, e.mean, e.low, e.high) for x, e in found.points],
-        columns=[found.parameter, "mean", "low", "high"],
-    )
-
-
-def _crossover_document(found: Crossover) -> dict[str, Any]:
-    return {
-        "a": found.a,
-        "b": found.b,
-        "metric": found.metric,
-        "parameter": found.parameter,
-        "range": [found.low, found.high],
-        "crossings": [crossing.__dict__ for crossing in found.crossings],
-        "points": [
-            {"value": x, "difference": {"mean": e.mean, "low": e.low, "high": e.high}}
-            for x, e in found.points
-        ],
-        "finding": found.sentence(),
-    }

@@ -21,7 +21,7 @@ from sim.catalogue import MECHANISMS
 from sim.engine import check
 from sim.errors import InputError, ScenarioError
 from sim.experiment.axes import Value
-from sim.experiment.estimates import Estimate
+from sim.experiment.estimates import Estimate, Pairing
 from sim.experiment.executors import Workers, open_executor
 from sim.experiment.intervals import Sample, metric_pairing
 from sim.experiment.runs import Work, carry_out
@@ -63,6 +63,7 @@ class Crossover:
         low, high: the range searched.
         crossings: in ascending order; none where one mechanism is lower throughout.
         points: every value that was looked at with the difference a − b there, in ascending order.
+        pairings: the same, with what sharing the draws won.
     """
 
     a: str
@@ -73,6 +74,14 @@ class Crossover:
     high: float
     crossings: tuple[Crossing, ...]
     points: tuple[tuple[float, Estimate], ...] = field(repr=False)
+    pairings: tuple[tuple[float, Pairing], ...] = field(default=(), repr=False)
+
+    @property
+    def pairings_at_crossings(self) -> tuple[Pairing, ...]:
+        """Of the value looked at that is nearest to each crossing."""
+        return tuple(
+            min(self.pairings, key=lambda each: abs(each[0] - crossing.at))[1] for crossing in self.crossings
+        )
 
     def sentence(self) -> str:
         """The finding in words."""
@@ -133,11 +142,12 @@ def crossover(
     whole, low, high = check_crossover(scenario, parameter, metric, replications, low, high)
     opened = open_executor(executor) if isinstance(executor, str) else nullcontext(executor)
     with opened as workers:
-        look = Looks(
-            a, b, _Differences(scenario, a, b, parameter, metric, replications, seed, workers), progress
-        )
+        differences = _Differences(scenario, a, b, parameter, metric, replications, seed, workers)
+        look = Looks(a, b, differences, progress)
         found = crossings(look, _grid(low, high, whole=whole), whole=whole)
-    return Crossover(a, b, metric, parameter, low, high, tuple(found), tuple(sorted(look.seen.items())))
+    pairings = tuple(sorted(differences.pairings.items(), key=lambda each: each[0]))
+    points = tuple((x, pairing.difference) for x, pairing in pairings)
+    return Crossover(a, b, metric, parameter, low, high, tuple(found), points, pairings)
 
 
 def check_crossover(
@@ -286,6 +296,7 @@ class _Differences:
         self._parameter, self._metric = parameter, metric
         self._replications, self._seed = replications, seed
         self._workers = workers
+        self.pairings: dict[float, Pairing] = {}
         self._whatever: dict[str, Sample] = {}  # of mechanisms to which the parameter is nothing
 
     def __call__(self, x: float) -> Estimate:
@@ -309,7 +320,8 @@ class _Differences:
             samples[mechanism] = Sample(values, [run.bases[mechanism] for run in runs])
             if not MECHANISMS[mechanism].heeds(self._parameter):
                 self._whatever[mechanism] = samples[mechanism]
-        return metric_pairing(self._metric, samples[self.a], samples[self.b]).difference
+        self.pairings[x] = metric_pairing(self._metric, samples[self.a], samples[self.b])
+        return self.pairings[x].difference
 
 
 def _range(

@@ -78,11 +78,25 @@ class Pairing:
         unpaired: the same mean with Welch's interval, as of independent runs.
         variance_ratio: variance of the paired difference over that of the unpaired one: 0 is perfect pairing,
             1 no gain, above 1 a loss; NaN where neither varies.
+        share: of the unpaired variance, what comes from a; NaN likewise.
     """
 
     difference: Estimate
     unpaired: Estimate
     variance_ratio: float
+    share: float = math.nan
+
+    @property
+    def correlation(self) -> float:
+        """Of a and b over replications; NaN where one of them does not vary."""
+        spread = 2 * math.sqrt(self.share * (1 - self.share))
+        return (1 - self.variance_ratio) / spread if spread else math.nan
+
+    @property
+    def narrower_at_best(self) -> float:
+        """How many times narrower it could be if a and b moved in step: 1 where only one of them varies."""
+        apart = abs(math.sqrt(self.share) - math.sqrt(1 - self.share))
+        return 1 / apart if apart else math.inf
 
     @property
     def narrower(self) -> float:
@@ -118,4 +132,4 @@ def pairing(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDEN
     half_width = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(total)
     unpaired = Estimate(difference.mean, difference.mean - half_width, difference.mean + half_width)
     paired_variance = float(np.var(np.subtract(a, b), ddof=1)) / count
-    return Pairing(difference, unpaired, paired_variance / total)
+    return Pairing(difference, unpaired, paired_variance / total, variances[0] / total)

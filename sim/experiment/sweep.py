@@ -13,17 +13,20 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations, product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from sim.catalogue import MECHANISMS
 from sim.engine import DEFAULT_MECHANISMS, Engine, check, is_compiled
 from sim.errors import HookbenchError
 from sim.experiment.axes import Axis, Point, design
-from sim.experiment.estimates import Estimate
+from sim.experiment.estimates import Estimate, Pairing
 from sim.experiment.executors import Workers, open_executor
 from sim.experiment.intervals import Sample, metric_estimate, metric_pairing
 from sim.experiment.journal import Bases, Finished, Journal, Metrics
-from sim.experiment.runs import Work, carry_out_all, shares
+from sim.experiment.pairs import PAIRING_COLUMNS, pairing_row
+from sim.experiment.runs import Work, carry_out_all, shares, told
 from sim.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -38,6 +41,39 @@ ROW_COLUMNS = ("point", "replication", "mechanism", "metric", "value")
 
 class WorkerLost(HookbenchError):
     """A worker process ended in the middle of a run. What was finished is kept."""
+
+
+class Neighbours(NamedTuple):
+    """Two neighbouring design points, compared on the same draws.
+
+    Attributes:
+        point, next_point: their numbers.
+        first, second: what tells them apart, in words.
+        mechanism, metric: of what.
+        pairing: the difference second − first, and what sharing the draws won.
+    """
+
+    point: int
+    next_point: int
+    first: str
+    second: str
+    mechanism: str
+    metric: str
+    pairing: Pairing
+
+    @property
+    def a(self) -> str:
+        """The second in words, as the difference counts it."""
+        return f"{self.mechanism} ({self.second})"
+
+    @property
+    def b(self) -> str:
+        """The first in words."""
+        return f"{self.mechanism} ({self.first})"
+
+    def is_of(self, mechanism: str, metric: str) -> bool:
+        """Whether it is about these."""
+        return (self.mechanism, self.metric) == (mechanism, metric)
 
 
 @dataclass(frozen=True)
@@ -94,6 +130,48 @@ class Sweep:
     def difference(self, point: int, a: str, b: str, metric: str) -> Estimate:
         """The difference a − b at one point, paired by replication."""
         return metric_pairing(metric, self.sample(point, a, metric), self.sample(point, b, metric)).difference
+
+    def neighbouring(self, metrics: Sequence[str]) -> Iterator[Neighbours]:
+        """Every two neighbours along an axis, all else alike: the second less the first on the same draws.
+
+        A metric that either lacks is left out, and a mechanism to which the axis is nothing.
+        """
+        stride = 1
+        for axis in reversed(self.axes):
+            steps = len(axis.values)
+            heeding = [m for m in self.mechanisms if any(MECHANISMS[m].heeds(key) for key in axis.keys)]
+            for number in (n for n in range(len(self.points)) if n // stride % steps < steps - 1):
+                pair = number, number + stride
+                first, second = (told({key: self.points[n][key] for key in axis.keys}) for n in pair)
+                for mechanism, metric in product(heeding, metrics):
+                    if all(metric in self.results[n, 0][mechanism] for n in pair):
+                        before, after = (self.sample(n, mechanism, metric) for n in pair)
+                        pairing = metric_pairing(metric, after, before)
+                        yield Neighbours(*pair, first, second, mechanism, metric, pairing)
+            stride *= steps
+
+    def neighbours(self, metrics: Sequence[str]) -> pd.DataFrame:
+        """The same as a table: the numbers and values of both points, then mechanism, metric and pairing."""
+        import pandas as pd  # noqa: PLC0415
+
+        lines = [(*each[:-1], *pairing_row(each.pairing)) for each in self.neighbouring(metrics)]
+        columns = ["point", "next_point", "first", "second", "mechanism", "metric", *PAIRING_COLUMNS]
+        return pd.DataFrame(lines, columns=columns)
+
+    def paired(self, metrics: Sequence[str]) -> pd.DataFrame:
+        """Mechanism less mechanism at each point: the keys, `point, a, b, metric`, `PAIRING_COLUMNS`."""
+        import pandas as pd  # noqa: PLC0415
+
+        keys = [key for axis in self.axes for key in axis.keys]
+        lines = []
+        for number, point in enumerate(self.points):
+            for a, b in combinations(self.mechanisms, 2):
+                for metric in metrics:
+                    if all(metric in self.results[number, 0][mechanism] for mechanism in (a, b)):
+                        of_a, of_b = (self.sample(number, mechanism, metric) for mechanism in (a, b))
+                        row = pairing_row(metric_pairing(metric, of_a, of_b))
+                        lines.append((*(point[key] for key in keys), number, a, b, metric, *row))
+        return pd.DataFrame(lines, columns=[*keys, "point", "a", "b", "metric", *PAIRING_COLUMNS])
 
     def rows(self) -> pd.DataFrame:
         """The tidy table: a column a key that varies, then `ROW_COLUMNS`; a row a value."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.compiled import jit
+from sim.compiled import allocating, jit
 from sim.distributions import Distribution, compile_distribution, sample
 from sim.randomness import Stream
 
@@ -61,7 +61,7 @@ def woken_s(wake_s: float, cooling_s: float, idle_s: float) -> float:
     return wake_s * (1.0 - math.exp(-idle_s / cooling_s))
 
 
-@jit
+@allocating
 def _pass(
     numbers: _Numbers,
     intended_s: _Floats,

@@ -41,7 +41,7 @@ def varied(
         scenario, [parse_axis(axis)], mechanisms, replications=replications, seed=seed, executor="threads"
     ).summary()
     rows = found[found["metric"] == metric].rename(columns={"mean": "value"})
-    return rows.drop(columns=["point", "metric"]).reset_index(drop=True)
+    return rows.drop(columns=["point", "metric", "method"]).reset_index(drop=True)
 
 
 def compared(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import sim.experiment.runs
 from sim.catalogue import MECHANISMS, WAYS
-from sim.engine import ENGINES, Engine, run_once
+from sim.engine import ENGINES, Engine, run_once, summary_once
 from sim.experiment.axes import design, parse_axis
 from sim.experiment.crossover import crossover
 from sim.experiment.runs import EVENTS_READ, MOST_TOGETHER, Work, carry_out, carry_out_all, shares
@@ -94,9 +94,9 @@ def test_each_thing_is_computed_once(small: Scenario, monkeypatch: pytest.Monkey
 
     def counting(scenario: Scenario, mechanism: str, *rest: Any) -> Any:
         ran.append(mechanism)
-        return run_once(scenario, mechanism, *rest)
+        return summary_once(scenario, mechanism, *rest)
 
-    monkeypatch.setattr(sim.experiment.runs, "run_once", counting)
+    monkeypatch.setattr(sim.experiment.runs, "summary_once", counting)
     points = design(small, [parse_axis("polling.interval_s=5,10,60"), parse_axis("receiver.workers=1,2")])
     carry_out_all(
         [

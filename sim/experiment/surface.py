@@ -100,10 +100,9 @@ class Surface:
         }
 
     def means(self, mechanism: str) -> NDArray[np.float64]:
-        """The metric's mean over replications, shape (rows, columns)."""
+        """The metric's mean over replications (`Sweep.estimate`), shape (rows, columns)."""
         flat = [
-            float(np.mean(self.sweep.values(point, mechanism, self.metric)))
-            for point in range(len(self.sweep.points))
+            self.sweep.estimate(point, mechanism, self.metric).mean for point in range(len(self.sweep.points))
         ]
         return np.reshape(flat, (len(self.ys), len(self.xs)))
 
@@ -199,9 +198,11 @@ class Surface:
         difference = self.differences[row, column]
         if math.isnan(difference.mean):
             return "undefined"
-        if difference.low == difference.high == 0:
-            return "level"
-        return self.winner(row, column) or "undecided"
+        if (winner := self.winner(row, column)) is not None:
+            return winner
+        point = row * len(self.xs) + column
+        values = [self.sweep.values(point, mechanism, self.metric) for mechanism in (self.a, self.b)]
+        return "level" if values[0] == values[1] else "undecided"
 
     def _breaks(self, column: int) -> list[Break]:
         rows = [row for row in range(len(self.ys)) if not math.isnan(self.differences[row, column].mean)]
@@ -242,7 +243,7 @@ class Surface:
 
         def nearest_0(e: Estimate) -> float:
             end = e.high if sign < 0 else e.low
-            return e.mean if end is None else end
+            return 0.0 if end is None else end
 
         outward = [row for row in rows if (self.ys[row] <= y if downwards else self.ys[row] >= y)]
         if downwards:

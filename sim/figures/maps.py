@@ -35,7 +35,7 @@ def metric_map(sweep: Sweep, metric: str, title: str | None = None) -> Figure:
     ys, xs = (np.array([float(value) for (value,) in axis.values]) for axis in sweep.axes)
     means = {
         mechanism: np.reshape(
-            [np.mean(sweep.values(point, mechanism, metric)) for point in range(len(sweep.points))],
+            [sweep.estimate(point, mechanism, metric).mean for point in range(len(sweep.points))],
             (len(ys), len(xs)),
         )
         for mechanism in sweep.mechanisms

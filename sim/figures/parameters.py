@@ -167,8 +167,9 @@ def difference_vs_parameter(found: Crossover, title: str | None = None) -> Figur
         axes.set_yscale("symlog", linthresh=float(np.median(told_apart)), linscale=1.0)
         axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: told(found.metric, value)))
-    reach, room = float(np.max(np.abs([low, high]))) or 1.0, 3 if wide else 1.15
-    axes.set_ylim(room * min(low.min(), -0.15 * reach), room * max(high.max(), 0.15 * reach))
+    every = np.concatenate([y, low[~np.isnan(low)], high[~np.isnan(high)]])
+    reach, room = float(np.abs(every).max()) or 1.0, 3 if wide else 1.15
+    axes.set_ylim(room * min(every.min(), -0.15 * reach), room * max(every.max(), 0.15 * reach))
     scale(axes, "x", found.parameter, x, wide=True)
     axes.set_xlim(found.low, found.high)
     for name, corner, place in ((found.b, (0.99, 0.98), "top"), (found.a, (0.99, 0.02), "bottom")):

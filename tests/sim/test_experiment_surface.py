@@ -89,8 +89,7 @@ def test_a_brute_force_grid_agrees(shop: Scenario, requests: Surface) -> None:
         for column in (1, 4):
             point = {"polling.interval_s": requests.ys[row], "workload.rate_per_s": requests.xs[column]}
             outcome = sim.simulate(shop.with_values(**point), replications=REPLICATIONS, records=False)
-            values = {m: of_one["requests_per_event"] for m, of_one in outcome.metrics.items()}
-            e = paired_difference(values["webhook"], values["polling"])
+            (e,) = [e for _, _, metric, e in outcome.paired() if metric == "requests_per_event"]
             assert requests.differences[row, column] == e
 
 

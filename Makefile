@@ -29,6 +29,7 @@ lint: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m sim.benchmark
+	$(BIN)/python -m sim.experiment.benchmark
 	$(BIN)/python -m loadtest.benchmark_receiver
 	$(BIN)/python -m loadtest.benchmark_generator
 	$(BIN)/python -m loadtest.benchmark_wrk

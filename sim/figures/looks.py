@@ -85,8 +85,8 @@ def axis_time(seconds: float, _position: object = None) -> str:
     if seconds == 0:
         return "0"
     if seconds >= 0.9995:
-        return f"{seconds:,.0f} s" if seconds == round(seconds) else f"{seconds:.4g} s"
-    return f"{seconds * 1e3:.4g} ms" if seconds >= 0.9995e-3 else f"{seconds * 1e6:.4g} µs"
+        return f"{seconds:,.0f} s" if seconds >= 100 or seconds == round(seconds) else f"{seconds:.3g} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 0.9995e-3 else f"{seconds * 1e6:.3g} µs"
 
 
 def extremes(told: list[str]) -> str:

@@ -73,7 +73,7 @@ def told(name: str, value: float) -> str:
     """A value of a metric or a scenario's key as the label of a tick."""
     if is_time(name):
         return axis_time(value) if value >= 0 else f"−{axis_time(-value)}"
-    return f"{100 * value:.4g} %" if is_share(name) else _number(value)
+    return f"{100 * value:.3g} %" if is_share(name) else _number(value)
 
 
 def _number(value: float) -> str:
@@ -81,4 +81,4 @@ def _number(value: float) -> str:
         return "0"
     if abs(value) >= 1e7 or abs(value) < 1e-5:
         return f"{value:.3g}"
-    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
+    return f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.3g}"

@@ -22,7 +22,7 @@ USE_CASES = ("chat-notification", "payment-processing", "ci-cd-pipeline", "shop-
 
 @cache
 def advice(name: str, *require: str, **options: Any) -> Advice:
-    """Once each: with more replications where single crashes or batches weigh, and what takes long left out."""
+    """Once each: with more replications where single crashes weigh, and what takes long left out."""
     replications = 10 if name in {"chat-notification", "iot-alerts"} else 5
     if name == "iot-alerts":
         options["mechanisms"] = ("webhook", "webhook_reconciled", "polling", "long_polling", "streaming")

@@ -1,4 +1,4 @@
-"""Which way each metric is good."""
+"""Every metric that a simulation may have, and which way it is good."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import difflib
 from typing import Literal
 
 from sim.errors import InputError
-from sim.metrics.vocabulary import METRICS
 
 _LESS = (
     *("latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "latency_max_s"),
@@ -25,6 +24,12 @@ GOOD: dict[str, Good] = {
     **{metric: "more" for metric in _MORE},  # noqa: C420
 }
 """Metric -> which way it is good. What is not here may differ, but is neither better nor worse."""
+
+NEITHER = (
+    *("provider_utilisation", "receiver_utilisation", "connections_mean", "connections_peak"),
+    "not_modified_ratio",
+)
+METRICS = (*GOOD, *NEITHER)
 
 
 def least_is_best(metric: str) -> bool:

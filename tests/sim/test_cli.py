@@ -228,7 +228,10 @@ def test_an_interrupt_is_heard_while_a_kernel_runs(elsewhere: Path) -> None:
             assert process.poll() is None
         time.sleep(1.0)
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=30)
+        try:
+            _, error = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert error == "hookbench: interrupted\n"
     (folder,) = (elsewhere / "results").iterdir()
